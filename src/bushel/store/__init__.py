@@ -1,0 +1,1 @@
+"""PostgreSQL: the only store. One module an aggregate; SQL written as SQL."""

@@ -1,0 +1,249 @@
+"""Connections, transactions and what belongs to every one of them: events, audit rows and wake-ups.
+
+Guarantees: events and audit rows that a transaction collects are written by that transaction, so they exist exactly
+when its effect does; wake-ups are sent after the commit, coalesced, from another connection, and a lost one costs a
+poll, never a job. No transaction is open while the caller talks to anybody else; every statement has a time-out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from bushel.domain.errors import Unavailable
+from bushel.domain.failpoints import reach
+
+CHANNEL = "bushel"
+STATEMENT_TIMEOUT_SECONDS = 30
+POOL_TIMEOUT_SECONDS = 10
+
+SCHEDULE = "schedule"
+"""Topic: something changed that may let a job start."""
+
+EVENTS = "events"
+"""Topic: there are new events."""
+
+
+def cluster_topic(cluster_id: int) -> str:
+    """Topic: what is wanted of this cluster's agent changed."""
+    return f"cluster:{cluster_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact that became true. `scope_path` is the place in the tenancy tree whose readers may see it."""
+
+    kind: str
+    scope_path: str
+    object: str
+    actor: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    job_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who changed what, by which request."""
+
+    principal_id: int
+    token_id: str | None
+    action: str
+    object: str
+    scope_path: str
+    request_id: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+_WRITE_EVENTS = """
+    insert into events (kind, scope_path, job_id, object, actor, body)
+    select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::jsonb[])
+"""
+
+_WRITE_AUDIT = """
+    insert into audit (principal_id, token_id, action, object, scope_path, request_id, detail)
+    select * from unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[])
+"""
+
+
+class Transaction:
+    """One open transaction. Rows come back as dictionaries."""
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        self.connection = connection
+        self.topics: set[str] = set()
+        self._events: list[Event] = []
+        self._audit: list[AuditEntry] = []
+        self._now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock at the start of this transaction: the one clock that all of the control plane decides by."""
+        now = self._now or self.one("select now() as now")["now"]
+        self._now = now
+        return now
+
+    def execute(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> psycopg.Cursor[dict[str, Any]]:
+        return self.connection.execute(query, parameters)  # type: ignore[arg-type]
+
+    def all(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        return self.execute(query, parameters).fetchall()
+
+    def first(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        return self.execute(query, parameters).fetchone()
+
+    def one(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any]:
+        row = self.first(query, parameters)
+        if row is None:
+            raise LookupError("a query that always has a row had none")
+        return row
+
+    def emit(self, *events: Event) -> None:
+        """Facts of this transaction, written with it."""
+        self._events.extend(events)
+        self.topics.add(EVENTS)
+
+    def audit(self, *entries: AuditEntry) -> None:
+        self._audit.extend(entries)
+
+    def wake(self, topic: str) -> None:
+        """Send a hint on `topic` once this transaction is committed."""
+        self.topics.add(topic)
+
+    def flush(self) -> None:
+        """Write what was collected. The transaction does this by itself before it commits."""
+        if self._events:
+            columns = zip(*((e.kind, e.scope_path, e.job_id, e.object, e.actor, Jsonb(dict(e.body))) for e in self._events), strict=True)
+            self.execute(_WRITE_EVENTS, [list(column) for column in columns])
+            self._events.clear()
+        if self._audit:
+            columns = zip(
+                *((a.principal_id, a.token_id, a.action, a.object, a.scope_path, a.request_id, Jsonb(dict(a.detail))) for a in self._audit),
+                strict=True,
+            )
+            self.execute(_WRITE_AUDIT, [list(column) for column in columns])
+            self._audit.clear()
+
+
+class Database:
+    """A pool of connections to one database, and the thread that sends its wake-ups."""
+
+    def __init__(self, url: str, *, most_connections: int = 8, name: str = "bushel") -> None:
+        self.url = url
+        options = (
+            f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout=10s "
+            "-c idle_in_transaction_session_timeout=30s -c TimeZone=UTC"
+        )
+        self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
+            url,
+            kwargs={"row_factory": dict_row, "options": options, "application_name": name, "connect_timeout": 5},
+            connection_class=psycopg.Connection[dict[str, Any]],
+            min_size=1,
+            max_size=most_connections,
+            timeout=POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=5,
+            open=False,
+        )
+        self._waker = _Waker(url)
+
+    def open(self, *, timeout_seconds: float = POOL_TIMEOUT_SECONDS) -> Database:
+        """Connect.
+
+        Raises:
+            Unavailable: the database does not answer in time.
+        """
+        self._pool.open()
+        try:
+            self._pool.wait(timeout_seconds)
+        except PoolTimeout as error:
+            raise Unavailable("the database does not answer", suggestion="bushel doctor") from error
+        self._waker.start()
+        return self
+
+    def close(self) -> None:
+        self._waker.stop()
+        self._pool.close()
+
+    def __enter__(self) -> Database:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Commit at the end of the block, roll back if it raises.
+
+        Raises:
+            Unavailable: the connection was lost. If it was lost at the commit the transaction may have happened: ask by key.
+        """
+        try:
+            with self._pool.connection() as connection:
+                tx = Transaction(connection)
+                yield tx
+                tx.flush()
+                reach("database.before_commit")
+                connection.commit()
+                reach("database.after_commit")
+        except PoolTimeout as error:
+            raise Unavailable("the database does not answer", suggestion="bushel doctor") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable(f"the database did not finish: {str(error).strip()}", suggestion="send the same request again") from error
+        self.wake(tx.topics)
+
+    def wake(self, topics: Iterable[str]) -> None:
+        """Send hints now."""
+        self._waker.add(topics)
+
+
+class _Waker:
+    """Sends the topics that gathered while the last ones were being sent."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._topics: set[str] = set()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def add(self, topics: Iterable[str]) -> None:
+        with self._changed:
+            self._topics.update(topics)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        connection: psycopg.Connection[Any] | None = None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._topics or self._stopping)
+                if self._stopping and not self._topics:
+                    break
+                topics, self._topics = self._topics, set()
+            try:
+                if connection is None:
+                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+                connection.execute("select pg_notify(%s, topic) from unnest(%s::text[]) topic", (CHANNEL, sorted(topics)))
+            except psycopg.Error:  # a lost hint costs a poll
+                if connection is not None:
+                    connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
