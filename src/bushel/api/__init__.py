@@ -1,0 +1,1 @@
+"""HTTP: one module of routes a resource. A route says who may, on what, then makes one call."""
