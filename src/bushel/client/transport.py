@@ -31,9 +31,11 @@ from bushel.client.http1 import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeVar
+
+    Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 TIMEOUT_SECONDS = 60.0
@@ -113,21 +115,56 @@ class Transport:
         Raises:
             TransportFailure: there was no whole answer in time; see its subclasses.
         """
-        with self.open(method, path, body, headers, timeout) as answer:
+
+        def read(answer: Answer) -> tuple[int, dict[str, str], bytes]:
             return answer.status, answer.headers, answer.read(most_body_bytes)
+
+        return self._whole(method, path, body, headers, timeout, read)
 
     def download(
         self, path: str, file: BinaryIO, headers: Mapping[str, str] | None = None, timeout: float = TIMEOUT_SECONDS
     ) -> tuple[int, dict[str, str]]:
-        """GET `path` into `file`; a refusal's body lands there too, so look at the status.
+        """GET `path` into a seekable `file`; a refusal's body lands there too, so look at the status.
 
         Raises:
             TransportFailure: as `send`; what was written so far is then worth nothing.
         """
-        with self.open("GET", path, None, headers, timeout) as answer:
+        start = file.tell()
+
+        def write(answer: Answer) -> tuple[int, dict[str, str]]:
+            file.seek(start)
+            file.truncate()
             for chunk in answer.chunks():
                 file.write(chunk)
             return answer.status, answer.headers
+
+        return self._whole("GET", path, None, headers, timeout, write)
+
+    def _whole(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Upload | None,
+        headers: Mapping[str, str] | None,
+        timeout: float,
+        consume: Callable[[Answer], Result],
+    ) -> Result:
+        """What `consume` makes of the answer; a body that breaks off is asked for again."""
+        sent = dict(headers or {})
+        if method == "POST":
+            sent.setdefault("Idempotency-Key", new_idempotency_key())
+        repeatable = method in IDEMPOTENT_METHODS or "Idempotency-Key" in sent
+        patience = Patience(time.monotonic(), patience_seconds=self.patience_seconds, timeout_seconds=timeout)
+        while True:
+            left = patience.remaining(time.monotonic())
+            with self.open(method, path, body, sent, left) as answer:
+                try:
+                    return consume(answer)
+                except ConnectionLost:
+                    pause = patience.pause(time.monotonic()) if repeatable else None
+                    if pause is None:
+                        raise
+            time.sleep(pause)
 
     def open(
         self,
