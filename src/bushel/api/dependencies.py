@@ -1,22 +1,56 @@
-"""What routes declare that they need."""
+"""What routes declare that they need.
+
+All of these are coroutines that never wait, so that FastAPI calls them in place instead of handing each to a thread.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
 from bushel.api.settings import Settings
-from bushel.store.database import Database
+from bushel.control.idempotency import IdempotencyKey, hash_body
+from bushel.store.database import Database, Transaction
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     return request.app.state.database
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     return request.app.state.settings
 
 
 CurrentDatabase = Annotated[Database, Depends(_database)]
 CurrentSettings = Annotated[Settings, Depends(_settings)]
+
+
+class Once:
+    """Makes a POST safe to ask again: `once(tx, principal.id, make)` runs `make` unless its answer is already stored."""
+
+    def __init__(self, key: IdempotencyKey | None) -> None:
+        self._key = key
+
+    def __call__(
+        self, tx: Transaction, principal_id: int, make: Callable[[], dict[str, Any]], *, seal_with: bytes | None = None
+    ) -> dict[str, Any]:
+        """The answer, made or stored. `seal_with` encrypts the stored answer: for those that carry a secret."""
+        return make() if self._key is None else self._key.answer_once(tx, principal_id, make, seal_with=seal_with)
+
+
+async def _once(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=255, description="The same key and body get the same answer, for ever."),
+    ] = None,
+) -> Once:
+    if idempotency_key is None:
+        return Once(None)
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return Once(IdempotencyKey(idempotency_key, f"{request.method} {target}", hash_body(await request.body())))
+
+
+CurrentOnce = Annotated[Once, Depends(_once)]

@@ -1,0 +1,53 @@
+"""The HTTP application: all routes under `/v1`, and what surrounds every one of them.
+
+Routers write their paths without `/v1`. A router that needs something running while the app runs (a listener, a
+cache) gives it as `APIRouter(lifespan=…)`. `app.state` holds `database`, `settings`, `authenticator` and `stopping`,
+an `asyncio.Event` that is set as soon as the server is told to stop: streams and long polls end when it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from bushel import __version__
+from bushel.api import problems
+from bushel.api.authentication import Authenticator
+from bushel.api.limits import Limits
+from bushel.api.settings import Settings
+from bushel.store.database import Database
+
+_ROUTES = ("tenancy", "tokens", "queues", "secrets", "audit", "jobs", "blobs", "explain", "events", "logs", "agent", "fleet")
+
+
+def create_app(database: Database, settings: Settings) -> FastAPI:
+    """The app over an opened database."""
+    app = FastAPI(title="Bushel", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", lifespan=_lifespan)
+    app.state.database = database
+    app.state.settings = settings
+    app.state.authenticator = Authenticator(database)
+    app.state.stopping = asyncio.Event()
+    problems.install(app)
+    app.add_middleware(Limits, most_body_bytes=settings.most_body_bytes)
+    for name in _ROUTES:
+        if importlib.util.find_spec(f"bushel.api.routes.{name}"):
+            router = importlib.import_module(f"bushel.api.routes.{name}").router
+            written_in_full = all(getattr(route, "path", "").startswith("/v1/") for route in router.routes)
+            app.include_router(router, prefix="" if written_in_full else "/v1")
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.stopping.set()
