@@ -269,7 +269,8 @@ create table events (
 create index events_order on events (written_by, id);
 create index events_job on events (job_id, written_by, id) where job_id is not null;
 
-create function make_event_partitions(first_day date, weeks int) returns void language plpgsql as $$
+-- Bounds are midnights in UTC, whoever calls: else partitions made under two time zones would leave a gap or overlap.
+create function make_event_partitions(first_day date, weeks int) returns void language plpgsql set timezone = 'UTC' as $$
 declare
     monday date := date_trunc('week', first_day)::date;
 begin
@@ -278,7 +279,14 @@ begin
                        'events_' || to_char(monday + 7 * week, 'YYYYMMDD'), monday + 7 * week, monday + 7 * (week + 1));
     end loop;
 end $$;
-select make_event_partitions(current_date, 9);
+select make_event_partitions(current_date - 7, 10);
+
+create table event_horizon (                           -- one row: behind this position every event is still kept
+    only_row   boolean primary key default true check (only_row),
+    written_by xid8 not null default '0',
+    id         bigint not null default 0
+);
+insert into event_horizon default values;
 
 create table blobs (
     project_id  bigint not null references scopes,
