@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_a_smaller_transaction_id_with_a_larger_event_id_is_not_skipped(database
 
 
 def test_an_event_of_a_transaction_that_rolled_back_holds_nobody_up(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.transaction() as tx:
+    with suppress(RuntimeError), database.transaction() as tx:
         tx.emit(event("never"))
         tx.flush()
         raise RuntimeError

@@ -134,7 +134,7 @@ def read_after(tx: Transaction, position: Position, limit: int, filters: EventFi
             order by written_by, id
             limit %(limit)s
         ) found (event_xid, id, at, kind, scope_path, job_id, object, actor, body) on true
-        """,  # noqa: S608: the parts are constants of this module
+        """,  # the parts are constants of this module  # noqa: S608
         {**parameters, "xid": str(position.xid), "id": position.id, "scan_limit": scan_limit, "limit": limit},
     )
     events = [_recorded(row) for row in rows if row["id"] is not None]
@@ -159,7 +159,7 @@ def read_before(tx: Transaction, position: Position | None, limit: int, filters:
         where {wanted or "true"}
         order by written_by desc, id desc
         limit %(limit)s
-        """,  # noqa: S608: the parts are constants of this module
+        """,  # the parts are constants of this module  # noqa: S608
         {
             **parameters,
             "xid": str(position.xid if position else 0),
