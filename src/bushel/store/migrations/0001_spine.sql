@@ -171,6 +171,7 @@ create table jobs (
     submitted_at    timestamptz not null default now(),
     started_at      timestamptz,
     ended_at        timestamptz,
+    dependents_due  boolean not null default false,    -- it ended, and jobs that wait for it have not been told yet
     check (pending_count + delayed_count + starting_count + running_count + stopping_count
            + succeeded_count + failed_count + cancelled_count = element_count)
 ) with (fillfactor = 80);
@@ -178,6 +179,7 @@ create index jobs_project on jobs (project_id, id);
 create index jobs_project_state on jobs (project_id, state, id);
 create index jobs_project_name on jobs (project_id, name text_pattern_ops, id);
 create index jobs_live on jobs (queue_id, id) where ended_at is null;
+create index jobs_dependents_due on jobs (id) where dependents_due;
 create index jobs_labels on jobs using gin (labels jsonb_path_ops) where labels <> '{}';
 
 create table array_results (                           -- finished indices of arrays, 4,096 to a row, so that no update grows with the array
@@ -233,6 +235,7 @@ create table attempts (
     usage           jsonb not null default '{}',       -- summed: cpu_seconds, peak_memory_bytes, read_bytes, written_bytes
     progress        jsonb,
     desired_version bigint not null,                   -- the cluster's version when what is wanted of it last changed
+    report_version  bigint not null default 0,         -- of the agent's newest report that was applied; an older one changes nothing
     version         bigint not null default 1,
     created_at      timestamptz not null default now(),
     started_at      timestamptz,
