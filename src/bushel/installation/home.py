@@ -75,6 +75,11 @@ class Home:
         return self.path / "installation.json"
 
     @property
+    def api_file(self) -> Path:
+        """Where the command line finds the address: `{"url": …, "ca": …}`."""
+        return self.path / "api.json"
+
+    @property
     def admin_token_file(self) -> Path:
         return self.path / "admin.token"
 
@@ -172,15 +177,16 @@ class Home:
             return True
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole: readers see the old or the new one, and after a power cut there is one of the two. 0600."""
+def write_private(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file whole, 0600: readers see the old or the new one; so does, if `durable`, who comes after a power cut."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "w") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         fresh.rename(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
