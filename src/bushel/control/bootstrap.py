@@ -16,6 +16,7 @@ from pathlib import Path
 from bushel.domain.failpoints import reach
 from bushel.store import tokens
 from bushel.store.database import AuditEntry, Database, Event, Transaction
+from bushel.store.migrate import migrate
 
 ORG, TEAM, PROJECT, QUEUE, ADMIN = "home", "home/main", "home/main/main", "main", "admin"
 
@@ -74,10 +75,11 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bushel.control.bootstrap", description="Fill an empty database.")
+    parser = argparse.ArgumentParser(prog="python -m bushel.control.bootstrap", description="Bring a database to this version's schema and fill an empty one.")
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--token-file", type=Path, required=True)
     options = parser.parse_args()
+    migrate(options.database_url)
     with Database(options.database_url, most_connections=1, name="bushel bootstrap") as database:
         made = ensure(database, options.token_file)
     print("made" if made else "was there", file=sys.stderr)
