@@ -314,7 +314,7 @@ class Patience:
 
 def asked_pause_seconds(status: int, headers: Mapping[str, str]) -> float | None:
     """How long an answer asks to wait before the same request is sent again; None if it does not ask for that."""
-    if status not in (429, 503):
+    if status != 503:
         return None
     text = headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0

@@ -1,0 +1,52 @@
+"""Sites, clusters and nodes: where jobs run."""
+
+from __future__ import annotations
+
+from bushel.client.http1 import quote
+from bushel.client.operation import Operation, with_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bushel.spec.views import ClusterMadeView, ClusterView, NodeView, Page, SiteView
+
+
+def sites_page(*, limit: int | None = None, page: str | None = None) -> Operation[Page[SiteView]]:
+    return Operation("GET", "/v1/sites", parameters=[("limit", limit), ("page", page)])
+
+
+def create_site(name: str, *, jurisdiction: str = "", idempotency_key: str | None = None) -> Operation[SiteView]:
+    return Operation("POST", "/v1/sites", document={"name": name, "jurisdiction": jurisdiction}, headers=with_key(idempotency_key))
+
+
+def clusters_page(*, site: str | None = None, limit: int | None = None, page: str | None = None) -> Operation[Page[ClusterView]]:
+    return Operation("GET", "/v1/clusters", parameters=[("site", site), ("limit", limit), ("page", page)])
+
+
+def get_cluster(name: str) -> Operation[ClusterView]:
+    return Operation("GET", f"/v1/clusters/{quote(name)}")
+
+
+def create_cluster(name: str, *, site: str, engine: str = "local", idempotency_key: str | None = None) -> Operation[ClusterMadeView]:
+    """The answer holds the agent's token, once."""
+    return Operation("POST", "/v1/clusters", document={"name": name, "site": site, "engine": engine}, headers=with_key(idempotency_key))
+
+
+def delete_cluster(name: str) -> Operation[None]:
+    return Operation("DELETE", f"/v1/clusters/{quote(name)}")
+
+
+def nodes_page(*, cluster: str | None = None, limit: int | None = None, page: str | None = None) -> Operation[Page[NodeView]]:
+    return Operation("GET", "/v1/nodes", parameters=[("cluster", cluster), ("limit", limit), ("page", page)])
+
+
+def get_node(cluster: str, node: str) -> Operation[NodeView]:
+    return Operation("GET", f"/v1/nodes/{quote(cluster)}/{quote(node)}")
+
+
+def cordon(cluster: str, node: str, *, idempotency_key: str | None = None) -> Operation[NodeView]:
+    """Nothing more is started there; what runs goes on."""
+    return Operation("POST", f"/v1/nodes/{quote(cluster)}/{quote(node)}/cordon", headers=with_key(idempotency_key))
+
+
+def uncordon(cluster: str, node: str, *, idempotency_key: str | None = None) -> Operation[NodeView]:
+    return Operation("POST", f"/v1/nodes/{quote(cluster)}/{quote(node)}/uncordon", headers=with_key(idempotency_key))
