@@ -20,6 +20,7 @@ create table principals (
     id          bigint generated always as identity primary key,
     kind        text not null check (kind in ('user', 'service', 'agent')),
     name        text not null unique,
+    scope_id    bigint references scopes,              -- whose admins administer it; agents have none
     cluster_id  bigint,                                -- agents only: the one cluster it speaks for
     disabled_at timestamptz,
     created_at  timestamptz not null default now(),
