@@ -34,6 +34,7 @@ STATUS = {
     "idempotency_key_reused": 422,
     "quota_exceeded": 429,
     "unavailable": 503,
+    "disk_full": 503,
 }
 """Error code → HTTP status; what is not here is a fault of ours, 500."""
 

@@ -100,3 +100,9 @@ class Unavailable(BushelError):
     """A part that this needs does not answer; the same request may be sent again."""
 
     code = "unavailable"
+
+
+class DiskFull(Unavailable):
+    """The volume that should take this has no room; the same request may be sent again when it has."""
+
+    code = "disk_full"

@@ -33,6 +33,7 @@ class Subscription:
         self._pending: set[str] = set()
         self._changed = threading.Condition()
         self._closed = False
+        self._forget: Callable[[], None] = lambda: None
 
     def wait(self, timeout_seconds: float) -> frozenset[str]:
         """The topics hinted at since the last call (`EVERYTHING` after a reconnection), as soon as there is one; empty: timed out."""
@@ -50,7 +51,8 @@ class Subscription:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """End every wait, now and later."""
+        """Hear no more, and end every wait, now and later."""
+        self._forget()
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -103,17 +105,16 @@ class Listener:
     def subscribe(self, topics: Iterable[str]) -> Subscription:
         """Wait for `topics` again and again without missing a hint in between."""
         subscription = Subscription(topics)
-        self.call(subscription.wake)
+        subscription._forget = self.call(subscription.wake)
         return subscription
 
     def wait(self, topics: Iterable[str], timeout_seconds: float) -> frozenset[str]:
         """Wait once, for hints from now on."""
-        subscription = Subscription(topics)
-        end = self.call(subscription.wake)
+        subscription = self.subscribe(topics)
         try:
             return subscription.wait(timeout_seconds)
         finally:
-            end()
+            subscription.close()
 
     def _run(self) -> None:
         retry_seconds = _RETRY_SECONDS
