@@ -181,7 +181,15 @@ create index jobs_project_state on jobs (project_id, state, id);
 create index jobs_project_name on jobs (project_id, name text_pattern_ops, id);
 create index jobs_live on jobs (queue_id, id) where ended_at is null;
 create index jobs_dependents_due on jobs (id) where dependents_due;
-create index jobs_labels on jobs using gin (labels jsonb_path_ops) where labels <> '{}';
+create index jobs_submitter on jobs (submitter_id, id);
+create index jobs_queue on jobs (queue_id, id);
+
+create table job_labels (                              -- so that a page of one label's jobs costs the same however common it is
+    project_id bigint not null,
+    label      text not null,                          -- key=value
+    job_id     bigint not null,
+    primary key (project_id, label, job_id)
+);
 
 create table array_results (                           -- finished indices of arrays, 4,096 to a row, so that no update grows with the array
     job_id    bigint not null,
