@@ -138,7 +138,10 @@ def as_principal(app_client: Client, database: Database) -> Callable[..., Client
         name: str, role: str | None = None, scope: str = "home", *, kind: str = "user", scopes: tuple[str, ...] = ("read", "write")
     ) -> Client:
         with database.transaction() as tx:
-            principal = tx.one("insert into principals (kind, name) values (%s, %s) returning id", (kind, name))["id"]
+            principal = tx.one(
+                "insert into principals (kind, name, scope_id) select %s, %s, id from scopes where path = %s returning id",
+                (kind, name, "home" if kind == "user" else scope),
+            )["id"]
             if role is not None:
                 tx.execute(
                     "insert into role_bindings (principal_id, scope_id, role) select %s, id, %s from scopes where path = %s",

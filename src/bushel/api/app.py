@@ -22,7 +22,7 @@ from bushel.api.limits import Limits
 from bushel.api.settings import Settings
 from bushel.store.database import Database
 
-_ROUTES = ("tenancy", "tokens", "queues", "secrets", "audit", "jobs", "blobs", "explain", "events", "logs", "agent", "fleet")
+_ROUTES = ("tenancy", "principals", "queues", "secrets", "audit", "jobs", "blobs", "explain", "events", "logs", "agent", "fleet")
 
 
 def create_app(database: Database, settings: Settings) -> FastAPI:

@@ -1,16 +1,19 @@
 """What routes declare that they need.
 
-All of these are coroutines that never wait, so that FastAPI calls them in place instead of handing each to a thread.
+These are coroutines, so that FastAPI calls them in place instead of handing each to a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
+from starlette.concurrency import run_in_threadpool
 
 from bushel.api.settings import Settings
+from bushel.control.encryption import load_key
 from bushel.control.idempotency import IdempotencyKey, hash_body
 from bushel.store.database import Database, Transaction
 
@@ -54,3 +57,33 @@ async def _once(
 
 
 CurrentOnce = Annotated[Once, Depends(_once)]
+
+
+class TenancyChanges:
+    """Transactions that change who may do what: this process looks principals up again once they are committed."""
+
+    def __init__(self, request: Request) -> None:
+        self._state = request.app.state
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        try:
+            with self._state.database.transaction() as tx:
+                yield tx
+        finally:  # a commit whose answer was lost may have happened
+            self._state.authenticator.forget()
+
+
+async def _tenancy_changes(request: Request) -> TenancyChanges:
+    return TenancyChanges(request)
+
+
+CurrentTenancyChanges = Annotated[TenancyChanges, Depends(_tenancy_changes)]
+
+
+async def _secret_key(request: Request) -> bytes:
+    return await run_in_threadpool(load_key, request.app.state.settings.state_folder)
+
+
+CurrentSecretKey = Annotated[bytes, Depends(_secret_key)]
+"""What secrets and sealed answers are encrypted with."""

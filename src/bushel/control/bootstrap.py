@@ -36,7 +36,7 @@ def bootstrap(tx: Transaction) -> Bootstrapped:
     project = _scope(tx, "project", team, PROJECT)
     queue = tx.one("insert into queues (scope_id, name) values (%s, %s) returning id", (team, QUEUE))["id"]
     tx.execute("update scopes set queue_id = %s where id = any(%s)", (queue, [team, project]))
-    admin = tx.one("insert into principals (kind, name) values ('user', %s) returning id", (ADMIN,))["id"]
+    admin = tx.one("insert into principals (kind, name, scope_id) values ('user', %s, %s) returning id", (ADMIN, org))["id"]
     tx.execute("insert into role_bindings (principal_id, scope_id, role) values (%s, %s, 'admin')", (admin, org))
     _, token = tokens.create(tx, admin, "first admin", ("read", "write"))
     tx.emit(Event("scope.created", ORG, f"scope/{ORG}", "bootstrap", {"kind": "org"}))
@@ -75,7 +75,9 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bushel.control.bootstrap", description="Bring a database to this version's schema and fill an empty one.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bushel.control.bootstrap", description="Bring a database to this version's schema and fill an empty one."
+    )
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--token-file", type=Path, required=True)
     options = parser.parse_args()

@@ -38,8 +38,7 @@ class Principal:
         """
         if self.can(permission, scope_path):
             return
-        read = f"{permission.partition(':')[0]}:read"
-        if read not in LOWEST_ROLE or not self.can(read, scope_path):
+        if not self.can("scope:read", scope_path):
             raise NotFound(f"there is no {what or scope_path}, or you may not see it")
         role = LOWEST_ROLE[permission]
         suggestion = (

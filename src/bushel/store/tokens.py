@@ -49,3 +49,23 @@ def hash_secret(secret: str) -> bytes:
 def find_live(tx: Transaction, token_id: str) -> dict[str, Any] | None:
     """The token with its principal and their roles."""
     return tx.first(_LIVE, (token_id,))
+
+
+_SELECT = """
+    select t.id, p.name as principal, t.name, t.scopes, t.created_at, t.expires_at, t.revoked_at, t.principal_id
+    from tokens t join principals p on p.id = t.principal_id
+"""
+
+
+def find(tx: Transaction, token_id: str) -> dict[str, Any] | None:
+    """Whether live or not."""
+    return tx.first(_SELECT + " where t.id = %s", (token_id,))
+
+
+def revoke(tx: Transaction, token_id: str) -> None:
+    tx.execute("update tokens set revoked_at = coalesce(revoked_at, now()) where id = %s", (token_id,))
+
+
+def listed(tx: Transaction, principal_id: int, after: str, limit: int) -> list[dict[str, Any]]:
+    """One principal's, in order of id."""
+    return tx.all(_SELECT + " where t.principal_id = %s and t.id > %s order by t.id limit %s", (principal_id, after, limit))
