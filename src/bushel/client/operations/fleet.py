@@ -7,7 +7,8 @@ from bushel.client.operation import Operation, with_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bushel.spec.views import ClusterMadeView, ClusterView, NodeView, Page, SiteView
+    from bushel.spec.platform_views import ClusterMadeView, ClusterView, NodeView, SiteView
+    from bushel.spec.views import Page
 
 
 def sites_page(*, limit: int | None = None, page: str | None = None) -> Operation[Page[SiteView]]:

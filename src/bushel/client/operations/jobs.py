@@ -8,8 +8,9 @@ from bushel.client.operation import Operation, with_key
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
-    from bushel.spec.views import AttemptView, CancelledView, ExplanationView, JobView, Page, SubmittedView
+    from bushel.spec.views import AttemptView, CancelledView, JobView, Page, SubmittedView
 
 
 def submit(
@@ -72,7 +73,7 @@ def attempts_page(
     return Operation("GET", _path(job, "attempts"), parameters=parameters)
 
 
-def explain(job: str, *, project: str | None = None) -> Operation[ExplanationView]:
+def explain(job: str, *, project: str | None = None) -> Operation[dict[str, Any]]:
     """Why it does not run yet, counted."""
     return Operation("GET", _path(job, "explain"), parameters=[("project", project)])
 

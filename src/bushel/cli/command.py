@@ -1,0 +1,100 @@
+"""What a command is, and how its parser is made: only that of the command in use, at the moment it is used."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bushel.cli import exits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from bushel.cli.session import Session
+
+OUTPUT_FORMATS = ("table", "wide", "json", "yaml", "jsonl", "name")
+
+
+class Command:
+    """One command. `arguments` adds to its parser, `run` does the work and gives the exit code (None is success)."""
+
+    __slots__ = ("arguments", "connects", "description", "examples", "help", "output", "run")
+
+    def __init__(
+        self,
+        help: str,
+        run: Callable[[argparse.Namespace, Session], int | None],
+        arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+        *,
+        description: str | None = None,
+        examples: str | None = None,
+        output: bool = True,
+        connects: bool = True,
+    ) -> None:
+        """`output`: it prints data, so it has `-o`; `connects`: it talks to Bushel, so it has `--context` and the like."""
+        self.help = help
+        self.run = run
+        self.arguments = arguments
+        self.description = description
+        self.examples = examples
+        self.output = output
+        self.connects = connects
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, what may have been meant, and ends with the exit code for it."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message}{self._nearest(message)}\nSee: {self.prog} --help\n")
+        raise SystemExit(exits.USAGE)
+
+    def _nearest(self, message: str) -> str:
+        _, unknown, rest = message.partition("unrecognized arguments: ")
+        if not unknown or not rest.startswith("-"):
+            return ""
+        import difflib
+
+        known = [option for action in self._actions for option in action.option_strings]
+        near = difflib.get_close_matches(rest.split()[0].split("=")[0], known, n=1, cutoff=0.5)
+        return f". Did you mean {near[0]}?" if near else ""
+
+
+def build_parser(name: str, command: Command) -> Parser:
+    """The parser of `bushel NAME`."""
+    parser = Parser(
+        prog=f"bushel {name}",
+        description=command.description or command.help + ".",
+        epilog=f"examples:\n{command.examples}" if command.examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    if command.arguments:
+        command.arguments(parser)
+    common = parser.add_argument_group("common options")
+    if command.output:
+        add_output(common)
+    if command.connects:
+        add_connection(common)
+    common.add_argument("-h", "--help", action="help", help="show this and exit")
+    return parser
+
+
+def add_output(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=OUTPUT_FORMATS,
+        default="table",
+        metavar="FORMAT",
+        help=f"one of {', '.join(OUTPUT_FORMATS)}; default table",
+    )
+
+
+def add_connection(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("-p", "--project", metavar="PATH", help="project, such as acme/research/vision")
+    parser.add_argument("--context", metavar="NAME", help="one of `bushel context ls`")
+    parser.add_argument("--url", metavar="URL", help="address of the API")
+    parser.add_argument("--token-file", metavar="FILE", help="file that holds the token")
