@@ -108,7 +108,7 @@ def _succeeded(task: TaskEnd) -> bool:
 def _reason(task: TaskEnd) -> Reason:
     if task.exit_code == CHECKPOINTED_EXIT_CODE and task.reason in (None, Reason.EXIT_CODE, Reason.TIME_LIMIT, Reason.PREEMPTED):
         return Reason.CHECKPOINTED
-    if task.reason in ENDINGS:
+    if task.reason is not None and task.reason in ENDINGS:
         return task.reason
     if task.signal is not None:
         return Reason.SIGNALLED

@@ -87,11 +87,12 @@ class Reason(StrEnum):
 _J, _A = JobState, AttemptState
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    _J.HELD: frozenset({_J.QUEUED, _J.CANCELLED}),
+    _J.HELD: frozenset({_J.QUEUED, _J.FAILED, _J.CANCELLED}),  # failed: an array held after a failure, the rest of it cancelled
     _J.QUEUED: frozenset({_J.HELD, _J.STARTING, _J.FAILED, _J.CANCELLED}),
     _J.STARTING: frozenset({_J.QUEUED, _J.HELD, _J.RUNNING, _J.STOPPING, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
     _J.RUNNING: frozenset({_J.QUEUED, _J.HELD, _J.STARTING, _J.STOPPING, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
-    _J.STOPPING: frozenset({_J.QUEUED, _J.HELD, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
+    # running: an array whose live elements were all stopping, and another one starts
+    _J.STOPPING: frozenset({_J.QUEUED, _J.HELD, _J.RUNNING, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
     _J.SUCCEEDED: frozenset(),
     _J.FAILED: frozenset(),
     _J.CANCELLED: frozenset(),

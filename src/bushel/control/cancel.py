@@ -1,0 +1,175 @@
+"""Stopping: what people cancel, and attempts that have to make room.
+
+Guarantees: what has not started is cancelled at once, whatever its number, as ranges; what is live gets the order to stop, with its
+grace, and ends when its agent says so. A task that succeeds meanwhile has succeeded: the order came too late. Cancelling again, or
+what has ended, changes nothing. An attempt that no agent has started yet is stopped in the same way: its agent reports the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bushel.control.audit import audit
+from bushel.control.elements import LockedJob, lock_jobs, write_jobs
+from bushel.domain.errors import NotFound
+from bushel.domain.failpoints import reach
+from bushel.domain.ids import attempt_id, encode_job_id
+from bushel.domain.lifecycle import TERMINAL_JOB_STATES, AttemptState, JobState, Reason
+from bushel.domain.principal import Principal
+from bushel.domain.ranges import IndexRanges
+from bushel.store import attempts, clusters, elements
+from bushel.store.attempts import AttemptChange, AttemptKey
+from bushel.store.database import Database, Event, Transaction
+from bushel.store.job_pages import JobFilter, job_page
+
+PAGE = 500
+"""Jobs that one transaction cancels."""
+
+MOST_PARTS_TOLD = 200
+"""Most ranges that an event lists."""
+
+_LIVE_STATES = tuple(state.value for state in JobState if state not in TERMINAL_JOB_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancellation came to: jobs it changed, and those it left alone because the principal may not change them."""
+
+    jobs: int = 0
+    refused: int = 0
+
+
+def may_change(principal: Principal, job_id: int, submitter_id: int, scope_path: str) -> None:
+    """One's own jobs need less than those of others.
+
+    Raises:
+        NotFound: the principal may not read the job.
+        Forbidden: it may not change it.
+    """
+    principal.may(_permission(principal, submitter_id), scope_path, f"job {encode_job_id(job_id)}")
+
+
+def cancel_job(tx: Transaction, principal: Principal, job_id: int, indices: IndexRanges | None = None, message: str | None = None) -> bool:
+    """Cancel a job, or some indices of an array. Whether that changed anything.
+
+    Raises:
+        NotFound: there is no such job, or the principal may not read it.
+        Forbidden: the principal may not change it.
+    """
+    jobs = lock_jobs(tx, [job_id], with_pending=True)
+    if not jobs:
+        raise NotFound(f"there is no job {encode_job_id(job_id)}, or you may not see it")
+    may_change(principal, job_id, jobs[job_id].submitter_id, jobs[job_id].scope_path)
+    return bool(_cancel(tx, principal, jobs, indices, message))
+
+
+def cancel_jobs(tx: Transaction, principal: Principal, job_ids: Iterable[int], message: str | None = None) -> Cancelled:
+    """Cancel those of these jobs that the principal may change."""
+    jobs = lock_jobs(tx, job_ids, with_pending=True)
+    own = {job_id: job for job_id, job in jobs.items() if principal.can(_permission(principal, job.submitter_id), job.scope_path)}
+    return Cancelled(len(_cancel(tx, principal, own, None, message)), len(jobs) - len(own))
+
+
+def cancel_matching(database: Database, principal: Principal, wanted: JobFilter, message: str | None = None) -> Cancelled:
+    """Cancel everything that a filter selects and that has not ended, newest first, a page in a transaction."""
+    live = tuple(state for state in wanted.states if state in _LIVE_STATES) if wanted.states else _LIVE_STATES
+    total, before_id = Cancelled(), None
+    while live:
+        with database.transaction() as tx:
+            page = job_page(tx, replace(wanted, states=live), before_id=before_id, limit=PAGE)
+            done = cancel_jobs(tx, principal, [row["id"] for row in page.rows], message)
+        reach("cancel.after_page")
+        total = Cancelled(total.jobs + done.jobs, total.refused + done.refused)
+        before_id = page.next_before
+        if before_id is None:
+            break
+    return total
+
+
+def stop_attempts(
+    tx: Transaction, keys: Sequence[AttemptKey], reason: Reason, grace_seconds: float, actor: str, message: str | None = None
+) -> int:
+    """Order live attempts to stop, such as those that must make room. How many had not been told before.
+
+    What follows their end is decided by the retry rules, from `reason`.
+    """
+    jobs = lock_jobs(tx, {key[0] for key in keys})
+    told = _stop(tx, jobs, attempts.lock_live(tx, keys), reason, message, actor, grace_seconds)
+    write_jobs(tx, jobs.values(), actor)
+    return told
+
+
+def _cancel(
+    tx: Transaction, principal: Principal, jobs: dict[int, LockedJob], indices: IndexRanges | None, message: str | None
+) -> set[int]:
+    """Cancel locked jobs. The ids of those that changed."""
+    open_jobs = {job_id: job for job_id, job in jobs.items() if not job.ended}
+    live = attempts.lock_live_of_jobs(tx, list(open_jobs), indices)
+    for job in open_jobs.values():
+        pending = job.pending or IndexRanges()
+        chosen = pending if indices is None else pending & indices
+        if chosen:
+            job.unqueue("cancelled", chosen)
+        if indices is None and not job.cancelling:
+            job.cancelling = job.dirty = True
+            job.stop_reason, job.message = Reason.CANCELLED_BY_USER, message or f"cancelled by {principal.name}"
+    delayed: dict[int, list[int]] = {}
+    for job_id, index in elements.take_delayed(tx, list(open_jobs), indices):
+        delayed.setdefault(job_id, []).append(index)
+    for job_id, waiting in delayed.items():
+        open_jobs[job_id].finish("delayed", "cancelled", IndexRanges.of_indices(waiting))
+    _stop(tx, open_jobs, live, Reason.CANCELLED_BY_USER, message or f"cancelled by {principal.name}", principal.name, None)
+    changed = {job_id for job_id, job in open_jobs.items() if job.dirty}
+    for job_id in changed:
+        job = open_jobs[job_id]
+        finished = job.finished_now("cancelled")
+        if job.is_array and finished:
+            few = len(finished.parts) <= MOST_PARTS_TOLD
+            job.told["cancelled"] = str(finished) if few else f"{len(finished)} indices"
+        audit(tx, principal, "job:cancel", f"job/{encode_job_id(job_id)}", job.scope_path, **({"indices": str(indices)} if indices else {}))
+    write_jobs(tx, open_jobs.values(), principal.name)
+    return changed
+
+
+def _stop(
+    tx: Transaction,
+    jobs: dict[int, LockedJob],
+    rows: Sequence[dict[str, Any]],
+    reason: Reason,
+    message: str | None,
+    actor: str,
+    grace_seconds: float | None,
+) -> int:
+    """Order locked attempts to stop; a user's cancellation overrides an earlier reason. `grace_seconds` None: each job's own."""
+    rows = [row for row in rows if row["stop_reason"] is None or (row["stop_reason"] != reason == Reason.CANCELLED_BY_USER)]
+    if not rows:
+        return 0
+    versions = clusters.bump(tx, {row["cluster_id"] for row in rows})
+    changes = []
+    for row in rows:
+        job = jobs[row["job_id"]]
+        if row["state"] != AttemptState.STOPPING:
+            job.move(row["state"], "stopping")
+            job.stop_reason = job.stop_reason or reason
+        changes.append(
+            AttemptChange(
+                attempts.key_of(row),
+                AttemptState.STOPPING,
+                stop_reason=reason,
+                stop_grace_seconds=job.grace_seconds if grace_seconds is None else grace_seconds,
+                message=message,
+                desired_version=versions[row["cluster_id"]],
+            )
+        )
+        identity = attempt_id(*attempts.key_of(row))
+        body = {"version": row["version"] + 1, "state": "stopping", "index": row["index"], "attempt": row["number"], "reason": reason}
+        body |= {"message": message} if message else {}
+        tx.emit(Event("attempt.stopping", job.scope_path, f"attempt/{identity}", actor, body, job.id))
+    attempts.write(tx, changes)
+    return len(rows)
+
+
+def _permission(principal: Principal, submitter_id: int) -> str:
+    return "job:change" if submitter_id == principal.id else "job:change-any"

@@ -1,0 +1,339 @@
+"""What an agent reports, applied to attempts, elements and jobs.
+
+Guarantees:
+
+- All reports of a message are applied in one transaction by a handful of statements, however many they are.
+- A report changes something only if its attempt is a live one of this cluster, made under its present epoch, if the report is newer
+  than the last one applied, and if the life cycle has that step. Anything else in it (foreign or impossible attempts, ranks that do
+  not exist, absurd numbers) is left aside without harm.
+- What an attempt's end means is decided here alone, whoever found out: the agent, an agent that no longer knows the attempt, or a
+  lease that ran out. A success stands even if a stop was asked for meanwhile; after any other end, an element that its owner
+  cancelled is cancelled and not tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from bushel.control.elements import LockedJob, lock_jobs, write_jobs
+from bushel.domain.failures import NODE_AT_FAULT, Ending, TaskEnd, ended_for, judge
+from bushel.domain.ids import attempt_id, parse_attempt_id
+from bushel.domain.lifecycle import ATTEMPT_TRANSITIONS, AttemptState, Outcome, Reason
+from bushel.domain.ranges import IndexRanges
+from bushel.domain.retry import UNCOUNTED_ATTEMPTS_LIMIT, Final, History, counts_against_owner, decide
+from bushel.store import attempts, clusters
+from bushel.store.attempts import Again, AttemptChange, AttemptKey
+from bushel.store.database import SCHEDULE, Event, Transaction
+
+LONGEST_TEXT = 2000
+LONGEST_PROGRESS_BYTES = 16 * 1024
+LARGEST = 2**62
+LARGEST_USAGE = 2**50
+"""A pebibyte; summed over all attempts of a job it still is a 64-bit number."""
+
+EXCLUDED_NODES_LIMIT = 32
+_LARGEST_INDEX = 2**31 - 1
+_USAGE = ("cpu_seconds", "peak_memory_bytes", "read_bytes", "written_bytes")
+_TEXTS = ("started_at", "ended_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One attempt as its agent sees it, cleaned of what cannot be."""
+
+    key: AttemptKey
+    version: int
+    state: AttemptState
+    tasks: tuple[dict[str, Any], ...]
+    progress: dict[str, Any] | None
+
+
+def parse_reports(reports: Sequence[Mapping[str, Any]]) -> dict[AttemptKey, Report]:
+    """The newest report of each attempt; those that name none or make no sense are left out."""
+    parsed: dict[AttemptKey, Report] = {}
+    for raw in reports:
+        report = _parse(raw)
+        if report is not None and (report.key not in parsed or parsed[report.key].version < report.version):
+            parsed[report.key] = report
+    return parsed
+
+
+def apply_reports(
+    tx: Transaction, cluster_id: int, actor: str, reports: Mapping[AttemptKey, Report], missing: Sequence[AttemptKey]
+) -> bool:
+    """Apply `reports` and end the attempts in `missing` as lost. The caller chose both among the cluster's live attempts of its epoch.
+
+    Locks jobs, attempts and, if an attempt ended, the cluster. Whether anything changed.
+    """
+    jobs = lock_jobs(tx, {key[0] for key in (*reports, *missing)})
+    moves = Moves(tx, jobs, actor)
+    for row in attempts.lock_live(tx, [*reports, *missing]):
+        report = reports.get(attempts.key_of(row))
+        if row["cluster_id"] != cluster_id:
+            continue
+        if report is None:
+            moves.end(row, ended_for(Reason.TASK_LOST, "its agent no longer knows it"))
+        elif report.version > row["report_version"]:
+            moves.report(row, report)
+    return moves.write()
+
+
+def end_attempts(tx: Transaction, keys: Sequence[AttemptKey], actor: str, ending: Ending) -> int:
+    """End those of `keys` that are still live, all for the same cause. How many."""
+    jobs = lock_jobs(tx, {key[0] for key in keys})
+    moves = Moves(tx, jobs, actor)
+    rows = attempts.lock_live(tx, keys)
+    for row in rows:
+        moves.end(row, ending)
+    moves.write()
+    return len(rows)
+
+
+class Moves:
+    """What one transaction does to locked attempts and their elements, gathered and then written at once."""
+
+    def __init__(self, tx: Transaction, jobs: Mapping[int, LockedJob], actor: str) -> None:
+        self._tx = tx
+        self._jobs = jobs
+        self._actor = actor
+        self._changes: list[tuple[AttemptChange, dict[str, Any]]] = []
+        self._again: list[Again] = []
+
+    def report(self, row: dict[str, Any], report: Report) -> None:
+        """Take over what the agent says, if the attempt can come to that."""
+        before, after = AttemptState(row["state"]), report.state
+        if before is AttemptState.STOPPING and after in (AttemptState.STARTING, AttemptState.RUNNING):
+            after = before  # the order to stop is still on its way
+        if after is not before and after not in ATTEMPT_TRANSITIONS[before]:
+            return
+        job = self._jobs[row["job_id"]]
+        task_count = sum(part["ranks"][1] - part["ranks"][0] for part in row["placement"])
+        tasks = [task for task in report.tasks if task["rank"] < task_count]
+        change = AttemptChange(
+            attempts.key_of(row),
+            after,
+            tasks=Jsonb(tasks) if tasks else None,
+            usage=Jsonb(_usage(tasks)) if tasks else None,
+            progress=None if report.progress is None else Jsonb(report.progress),
+            report_version=report.version,
+            started=any(task["state"] != "starting" and task.get("started_at") for task in tasks) or report.state is AttemptState.RUNNING,
+        )
+        if report.progress is not None:
+            row["progress"] = report.progress
+            if not job.is_array:
+                job.progress, job.dirty = change.progress, True
+        if after is AttemptState.ENDED:
+            if any(task["state"] != "ended" for task in tasks):
+                return
+            ends = [_task_end(task) for task in tasks]
+            self._end(job, row, judge(ends, task_count, Reason(row["stop_reason"]) if row["stop_reason"] else None), change)
+            return
+        if after is not before:
+            job.move(before, after)
+            self._tell(f"attempt.{after}", job, row, state=after)
+        change.message = row["message"]
+        self._changes.append((change, row))
+
+    def end(self, row: dict[str, Any], ending: Ending) -> None:
+        """The attempt is over, though its agent did not say so."""
+        self._end(self._jobs[row["job_id"]], row, ending, AttemptChange(attempts.key_of(row), AttemptState.ENDED))
+
+    def write(self) -> bool:
+        """Write attempts and jobs. Whether there was anything to write."""
+        if not self._changes:
+            return False
+        ended = [(change, row) for change, row in self._changes if change.state == AttemptState.ENDED]
+        if ended:
+            versions = clusters.bump(self._tx, {row["cluster_id"] for _, row in ended})
+            for change, row in ended:
+                change.desired_version = versions[row["cluster_id"]]
+            self._tx.wake(SCHEDULE)
+        attempts.write(self._tx, [change for change, _ in self._changes])
+        attempts.write_again(self._tx, self._again)
+        write_jobs(self._tx, self._jobs.values(), self._actor)
+        return True
+
+    def _end(self, job: LockedJob, row: dict[str, Any], ending: Ending, change: AttemptChange) -> None:
+        before = row["state"]
+        change.state = AttemptState.ENDED
+        change.outcome, change.failure_class, change.reason = ending.outcome, ending.failure, ending.reason
+        change.message, change.exit_code, change.signal = ending.message, ending.exit_code, ending.signal
+        self._changes.append((change, row))
+        history = _history(row, ending)
+        what = decide(ending.outcome, ending.failure, job.policy, history)
+        if ending.outcome is not Outcome.SUCCEEDED and (job.cancelling or row["stop_reason"] == Reason.CANCELLED_BY_USER):
+            what = Final(Outcome.CANCELLED)
+        one = IndexRanges(((row["index"], row["index"] + 1),))
+        if isinstance(what, Final):
+            self._final(job, row, ending, what, before, one)
+        else:
+            self._once_more(job, row, ending, what.after_seconds, before, one, history)
+        self._tell(
+            "attempt.ended",
+            job,
+            row,
+            state=AttemptState.ENDED,
+            outcome=ending.outcome,
+            failure_class=ending.failure,
+            reason=ending.reason,
+            message=ending.message,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+            rank=ending.rank,
+            element=what.outcome if isinstance(what, Final) else "delayed" if what.after_seconds else "pending",
+            again_after_seconds=None if isinstance(what, Final) else what.after_seconds,
+        )
+
+    def _final(self, job: LockedJob, row: dict[str, Any], ending: Ending, final: Final, before: str, one: IndexRanges) -> None:
+        job.finish(before, final.outcome, one)
+        if final.outcome is Outcome.FAILED:
+            message = ending.message
+            if final.exhausted:
+                limit = job.policy.attempts if ending.failure and counts_against_owner(ending.failure) else UNCOUNTED_ATTEMPTS_LIMIT
+                message = f"the last of {limit} attempts: {ending.message or ending.reason}"
+            job.fail(Reason.RETRIES_EXHAUSTED if final.exhausted else ending.reason, message, ending.exit_code, ending.failure)
+        elif final.outcome is Outcome.CANCELLED and not job.is_array:
+            job.exit_code = ending.exit_code
+            job.stop_reason = job.stop_reason or row["stop_reason"]
+        elif not job.is_array:
+            job.exit_code = ending.exit_code
+
+    def _once_more(
+        self, job: LockedJob, row: dict[str, Any], ending: Ending, after_seconds: float, before: str, one: IndexRanges, history: History
+    ) -> None:
+        if after_seconds:
+            job.move(before, "delayed")
+        else:
+            job.requeue(before, one)
+        if not job.is_array:
+            job.note = f"attempt {row['number']} {ending.outcome}: {ending.message or ending.reason}"
+        self._again.append(
+            Again(
+                attempts.key_of(row),
+                history.counted_failures,
+                history.uncounted_failures,
+                history.checkpoints,
+                after_seconds or None,
+                _excluded(row, ending),
+                _checkpoint(row["progress"]) or row["resume_from"],
+            )
+        )
+
+    def _tell(self, kind: str, job: LockedJob, row: dict[str, Any], **body: Any) -> None:
+        identity = attempt_id(*attempts.key_of(row))
+        facts = {name: value for name, value in body.items() if value is not None}
+        facts |= {"version": row["version"] + 1, "index": row["index"], "attempt": row["number"]}
+        self._tx.emit(Event(kind, job.scope_path, f"attempt/{identity}", self._actor, facts, job.id))
+
+
+def _history(row: dict[str, Any], ending: Ending) -> History:
+    """With the attempt that just ended."""
+    failed = ending.outcome in (Outcome.FAILED, Outcome.LOST, Outcome.PREEMPTED)
+    owners = failed and (ending.failure is None or counts_against_owner(ending.failure))
+    return History(
+        counted_failures=(row["counted_failures"] or 0) + (failed and owners),
+        uncounted_failures=(row["uncounted_failures"] or 0) + (failed and not owners),
+        checkpoints=(row["checkpoints"] or 0) + (ending.outcome is Outcome.CHECKPOINTED),
+    )
+
+
+def _excluded(row: dict[str, Any], ending: Ending) -> list[int]:
+    """Nodes that the element should avoid from now on; the oldest are forgotten first."""
+    excluded: list[int] = list(row["excluded_nodes"] or [])
+    if ending.reason in NODE_AT_FAULT:
+        at_fault = [part["node"] for part in row["placement"] if ending.rank is None or part["ranks"][0] <= ending.rank < part["ranks"][1]]
+        excluded += [node for node in at_fault if node not in excluded]
+    return excluded[-EXCLUDED_NODES_LIMIT:]
+
+
+def _checkpoint(progress: Any) -> str | None:
+    checkpoint = progress.get("checkpoint") if isinstance(progress, dict) else None
+    uri = checkpoint.get("uri") if isinstance(checkpoint, dict) else None
+    return uri if isinstance(uri, str) and 0 < len(uri) <= LONGEST_TEXT else None
+
+
+def _usage(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Summed over ranks."""
+    return {name: min(sum(task.get("usage", {}).get(name, 0) for task in tasks), LARGEST_USAGE) for name in _USAGE}
+
+
+def _task_end(task: Mapping[str, Any]) -> TaskEnd:
+    reason = task.get("reason")
+    return TaskEnd(
+        rank=task["rank"],
+        exit_code=task.get("exit_code"),
+        signal=task.get("signal"),
+        reason=Reason(reason) if reason else None,
+        message=task.get("message"),
+        ended_at=task.get("ended_at"),
+    )
+
+
+def _parse(raw: Mapping[str, Any]) -> Report | None:
+    try:
+        key = parse_attempt_id(str(raw["id"]))
+        state, version = AttemptState(raw["state"]), raw["report_version"]
+    except (KeyError, ValueError):
+        return None
+    if key[1] > _LARGEST_INDEX or key[2] > _LARGEST_INDEX or not _whole(version, LARGEST):
+        return None
+    tasks: dict[int, dict[str, Any]] = {}
+    for task in raw.get("tasks", ()):
+        if _whole(task.get("rank"), _LARGEST_INDEX) and task.get("state") in _TASK_STATES:
+            tasks.setdefault(task["rank"], _clean_task(task))
+    return Report(key, version, state, tuple(tasks[rank] for rank in sorted(tasks)), _clean_progress(raw.get("progress")))
+
+
+_TASK_STATES = frozenset(AttemptState)
+_REASONS = frozenset(Reason)
+
+
+def _clean_task(task: Mapping[str, Any]) -> dict[str, Any]:
+    clean: dict[str, Any] = {"rank": task["rank"], "state": task["state"]}
+    for name in _TEXTS:
+        if isinstance(task.get(name), str):
+            clean[name] = clean_text(task[name], 64)
+    if _whole(task.get("exit_code"), 255):
+        clean["exit_code"] = task["exit_code"]
+    if _whole(task.get("signal"), 64):
+        clean["signal"] = task["signal"]
+    if task.get("reason") in _REASONS:
+        clean["reason"] = task["reason"]
+    if isinstance(task.get("message"), str) and task["message"]:
+        clean["message"] = clean_text(task["message"], LONGEST_TEXT)
+    usage = task.get("usage")
+    if isinstance(usage, Mapping):
+        clean["usage"] = {
+            name: round(usage[name], 3) if name == "cpu_seconds" else int(usage[name]) for name in _USAGE if _amount(usage.get(name))
+        }
+    return clean
+
+
+def _clean_progress(progress: Any) -> dict[str, Any] | None:
+    if not isinstance(progress, dict):
+        return None
+    try:
+        text = json.dumps(progress, allow_nan=False, ensure_ascii=False)
+        fits = len(text.encode()) <= LONGEST_PROGRESS_BYTES and "\\u0000" not in text
+    except (ValueError, RecursionError):
+        return None
+    return progress if fits else None
+
+
+def clean_text(text: str, longest: int) -> str:
+    """What PostgreSQL can hold: no NUL, no lone surrogate, cut to `longest` characters."""
+    return text[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _whole(value: Any, largest: int) -> bool:
+    return type(value) is int and 0 <= value <= largest
+
+
+def _amount(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= LARGEST_USAGE
