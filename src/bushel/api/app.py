@@ -33,7 +33,7 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     app.state.authenticator = Authenticator(database)
     app.state.stopping = asyncio.Event()
     problems.install(app)
-    app.add_middleware(Limits, most_body_bytes=settings.most_body_bytes)
+    app.add_middleware(Limits, settings=settings, authenticate=app.state.authenticator.authenticate)
     for name in _ROUTES:
         if importlib.util.find_spec(f"bushel.api.routes.{name}"):
             router = importlib.import_module(f"bushel.api.routes.{name}").router

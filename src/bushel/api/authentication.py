@@ -37,21 +37,28 @@ class Authenticator:
         self._remembered: dict[bytes, tuple[float, Principal]] = {}
         self._generation = 0
 
-    def remembered(self, digest: bytes) -> Principal | None:
+    async def authenticate(self, authorization: str) -> Principal:
+        """Whose token an Authorization header carries.
+
+        Raises:
+            Unauthenticated: nobody's.
+        """
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token.isascii():
+            raise _nobody()
+        digest = hashlib.sha256(token.encode()).digest()
         found = self._remembered.get(digest)
-        return found[1] if found and time.monotonic() < found[0] else None
+        if found and time.monotonic() < found[0]:
+            return found[1]
+        return await run_in_threadpool(self._find, token, digest)
 
     def forget(self) -> None:
         """Somebody's roles, tokens or state changed: look again from now on."""
         self._generation += 1
         self._remembered = {}
 
-    def find(self, token: str, digest: bytes) -> Principal:
-        """Ask the database.
-
-        Raises:
-            Unauthenticated: whoever sent this is nobody.
-        """
+    def _find(self, token: str, digest: bytes) -> Principal:
         generation = self._generation
         parts = tokens.split(token)
         if parts is None:
@@ -84,13 +91,8 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="A token
 
 
 async def _authenticate(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token.isascii():
-        raise _nobody()
     authenticator: Authenticator = request.app.state.authenticator
-    digest = hashlib.sha256(token.encode()).digest()
-    principal = authenticator.remembered(digest) or await run_in_threadpool(authenticator.find, token, digest)
+    principal = await authenticator.authenticate(request.headers.get("authorization", ""))
     return dataclasses.replace(principal, request_id=request.state.request_id)
 
 
@@ -111,3 +113,12 @@ CurrentPrincipal = Annotated[Principal, Depends(_person)]
 
 CurrentAgent = Annotated[Principal, Depends(_agent)]
 """An agent; its `cluster_id` is the one cluster that it speaks for."""
+
+
+async def still_allowed(request: Request) -> bool:
+    """Whether the token of a request that has been open for a while is still valid; for streams to ask now and then."""
+    try:
+        await request.app.state.authenticator.authenticate(request.headers.get("authorization", ""))
+    except Unauthenticated:
+        return False
+    return True

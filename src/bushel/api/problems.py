@@ -1,13 +1,11 @@
 """Refusals at the edge: every error is an RFC 9457 problem, whatever raised it.
 
 Guarantees: `application/problem+json` with a stable `code` for unknown routes, wrong methods, bodies that break their
-schema, refusals of ours and faults alike; a fault's text stays in the log, its answer carries the request id to find
-it by.
+schema, and refusals of ours alike. Faults are answered by `limits`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -40,8 +38,6 @@ STATUS = {
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 422: "invalid_document"}
 _RETRY_AFTER_SECONDS = {429: "5", 503: "1"}
-
-log = logging.getLogger("bushel.api")
 
 
 class FieldProblemView(BaseModel):
@@ -130,15 +126,9 @@ def install(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    async def fault(request: Request, error: Exception) -> JSONResponse:
-        request_id = _request_id(request)
-        log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
-        return problem_response(request_id, 500, "internal", "a fault of the server; its log has the details under this request id")
-
     app.add_exception_handler(BushelError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, fault)
 
 
 def _request_id(request: Request) -> str | None:
