@@ -117,7 +117,7 @@ def test_filters_admit_subtrees_families_and_jobs(database: Database) -> None:
         everything = read_after(tx, START, 10).events
         for filters in (subtree, EventFilter(kinds=("job.",)), EventFilter(job_id=8), EventFilter(scope_paths=())):
             assert [e for e in everything if filters.admits(e)] == read_after(tx, START, 10, filters).events
-        assert [e.kind for e in read_before(tx, None, 2)] == ["node.lost", "job.succeeded"]
+        assert [e.kind for e in read_before(tx, None, 2).events] == ["node.lost", "job.succeeded"]
 
 
 def test_a_filter_that_finds_little_reads_on_from_where_it_stopped(database: Database) -> None:
@@ -125,7 +125,7 @@ def test_a_filter_that_finds_little_reads_on_from_where_it_stopped(database: Dat
         tx.execute(
             """
             insert into events (kind, scope_path, object, actor)
-            select case when n = %s then 'needle' else 'hay' end, 'acme', 'x/y', 'test' from generate_series(1, %s) n
+            select case n when 1 then 'straw' when %s then 'needle' else 'hay' end, 'acme', 'x/y', 'test' from generate_series(1, %s) n
             """,
             (SCAN_LIMIT + 5, SCAN_LIMIT + 10),
         )
@@ -138,6 +138,11 @@ def test_a_filter_that_finds_little_reads_on_from_where_it_stopped(database: Dat
         position, more, calls = batch.position, batch.more, calls + 1
     assert found == ["needle"]
     assert calls == 2
+    with database.transaction() as tx:
+        first = read_before(tx, None, 100, EventFilter(kinds=("straw",)))
+        second = read_before(tx, first.position, 100, EventFilter(kinds=("straw",)))
+    assert (first.events, first.more) == ([], True)
+    assert ([e.kind for e in second.events], second.more) == (["straw"], False)
 
 
 def test_a_position_ahead_of_what_is_kept_is_gone(database: Database) -> None:

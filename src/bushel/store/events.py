@@ -8,7 +8,7 @@ nothing with a smaller position can appear any more. One slow transaction theref
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -151,29 +151,35 @@ def read_after(tx: Transaction, position: Position, limit: int, filters: EventFi
     return EventBatch(events, max(position, Position(frontier, 0)), more=False)
 
 
-def read_before(tx: Transaction, position: Position | None, limit: int, filters: EventFilter = EVERY_EVENT) -> list[RecordedEvent]:
-    """The newest `limit` events ahead of `position` (None: of all), newest first; for people who look back."""
+def read_before(tx: Transaction, position: Position | None, limit: int, filters: EventFilter = EVERY_EVENT) -> EventBatch:
+    """The newest `limit` events ahead of `position` (None: of all), newest first; for people who look back.
+
+    `position` of the answer is where to go on looking back.
+    """
+    bound = position or current_position(tx)
     wanted, parameters = _conditions(filters)
-    bound = "and (written_by, id) < (%(xid)s::xid8, %(id)s)" if position is not None else ""
-    source = "job_id = %(job_id)s and " if filters.job_id is not None else ""
+    indexed = filters.job_id is not None
+    scan_limit = limit if not wanted or indexed else max(limit, SCAN_LIMIT)
     rows = tx.all(
         f"""
         select {_COLUMNS} from (
-            select * from events where {source}{_SETTLED} {bound} order by written_by desc, id desc limit %(scan_limit)s
+            select * from events
+            where {"job_id = %(job_id)s and " if indexed else ""} (written_by, id) < (%(xid)s::xid8, %(id)s) and {_SETTLED}
+            order by written_by desc, id desc
+            {"" if indexed else "limit %(scan_limit)s"}
         ) scanned
         where {wanted or "true"}
         order by written_by desc, id desc
         limit %(limit)s
         """,
-        {
-            **parameters,
-            "xid": str(position.xid if position else 0),
-            "id": position.id if position else 0,
-            "scan_limit": max(limit, SCAN_LIMIT),
-            "limit": limit,
-        },
+        {**parameters, "xid": str(bound.xid), "id": bound.id, "scan_limit": scan_limit, "limit": limit},
     )
-    return [_recorded({**row, "event_xid": row["xid"]}) for row in rows]
+    events = [_recorded({**row, "event_xid": row["xid"]}) for row in rows]
+    if len(events) == limit:
+        return EventBatch(events, events[-1].position, more=True)
+    if wanted and not indexed and (last := _last_scanned_before(tx, bound, scan_limit)) is not None:
+        return EventBatch(events, last, more=True)
+    return EventBatch(events, START, more=False)
 
 
 def oldest_kept(tx: Transaction) -> Position:
@@ -204,6 +210,19 @@ def _last_scanned(tx: Transaction, position: Position, frontier: int, scan_limit
         offset %s limit 1
         """,
         (str(position.xid), position.id, str(frontier), scan_limit - 1),
+    )
+    return None if row is None else Position(row["xid"], row["id"])
+
+
+def _last_scanned_before(tx: Transaction, bound: Position, scan_limit: int) -> Position | None:
+    row = tx.first(
+        """
+        select written_by::text::bigint as xid, id from events
+        where (written_by, id) < (%s::xid8, %s)
+        order by written_by desc, id desc
+        offset %s limit 1
+        """,
+        (str(bound.xid), bound.id, scan_limit - 1),
     )
     return None if row is None else Position(row["xid"], row["id"])
 
@@ -239,19 +258,3 @@ def _recorded(row: Mapping[str, Any]) -> RecordedEvent:
         actor=row["actor"],
         body=row["body"],
     )
-
-
-def as_rows(events: Sequence[RecordedEvent]) -> list[dict[str, Any]]:
-    """Events as HTTP shows them."""
-    return [
-        {
-            "position": str(event.position),
-            "at": event.at.isoformat().replace("+00:00", "Z"),
-            "kind": event.kind,
-            "scope": event.scope_path,
-            "object": event.object,
-            "actor": event.actor,
-            "body": dict(event.body),
-        }
-        for event in events
-    ]
