@@ -104,9 +104,7 @@ def running_slurm(slots: int) -> Iterator[Slurm]:
     key.chmod(0o400)
     (folder / "munge").mkdir(mode=0o755)
     (folder / "slurm.conf").write_text(
-        _CONFIGURATION.format(
-            folder=folder, host=socket.gethostname(), controller_port=_free_port(), node_port=_free_port(), slots=slots
-        )
+        _CONFIGURATION.format(folder=folder, host=socket.gethostname(), controller_port=_free_port(), node_port=_free_port(), slots=slots)
     )
     slurm = Slurm(folder)
     munge = [
@@ -117,7 +115,9 @@ def running_slurm(slots: int) -> Iterator[Slurm]:
     try:
         for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D"]):
             parts.append(
-                subprocess.Popen(command, env=slurm.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+                subprocess.Popen(
+                    command, env=slurm.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+                )
             )
             time.sleep(0.5)
         _wait_until_idle(slurm)
