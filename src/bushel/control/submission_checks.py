@@ -1,7 +1,7 @@
 """What a document names must be there: its project and queue, secrets, workdir and the jobs that it waits for.
 
 Guarantees: every check is one query for the whole request; what it names and where in the request is said of each problem; rows
-that must not change before the commit are locked, queues first, then jobs in ascending order.
+that must not change before the commit are locked, jobs in ascending order, then queues.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from bushel.control.audit import audit
+from bushel.control.dependencies import is_met
 from bushel.control.submission_checks import (
     Dependency,
     Destination,
@@ -23,11 +24,10 @@ from bushel.control.submission_checks import (
     find_destinations,
     find_parents,
 )
-from bushel.domain.dependencies import verdict
 from bushel.domain.errors import InvalidDocument
 from bushel.domain.ids import encode_job_id
 from bushel.domain.job import PRIORITY_NORMAL
-from bushel.domain.lifecycle import ElementCounts, JobState, Reason, job_state
+from bushel.domain.lifecycle import TERMINAL_JOB_STATES, ElementCounts, JobState, Reason, job_state
 from bushel.domain.principal import Principal
 from bushel.spec.fields import split_array
 from bushel.spec.problems import MOST_PROBLEMS
@@ -121,7 +121,7 @@ def _settle(draft: Draft, drafts: Sequence[Draft]) -> None:
     """Decide on the parents that have ended already. Parents in the same request were settled before."""
     for dependency in draft.dependencies:
         state = dependency.state if dependency.draft is None else drafts[dependency.draft].state
-        dependency.met = verdict(dependency.condition, state)
+        dependency.met = is_met(dependency.condition, state) if state in TERMINAL_JOB_STATES else None
         if dependency.met is None:
             draft.unmet += 1
         elif not dependency.met:

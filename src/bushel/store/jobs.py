@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from bushel.domain.ids import decode_job_id
@@ -216,7 +215,6 @@ def usage(tx: Transaction, number: int) -> dict[str, Any] | None:
     return row if row.pop("reported") else None
 
 
-def time_of(row: dict[str, Any], column: str) -> str | None:
-    """A time as it travels."""
-    value: datetime | None = row[column]
-    return None if value is None else value.isoformat().replace("+00:00", "Z")
+def set_hold(tx: Transaction, number: int, held: bool) -> None:
+    """Note a user's hold on a job whose row is locked; its state follows by `store.elements`."""
+    tx.execute("update jobs set user_hold = %s where id = %s", (held, number))
