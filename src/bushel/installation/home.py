@@ -115,6 +115,16 @@ class Home:
         return self.run / "status.json"
 
     @property
+    def control_file(self) -> Path:
+        """What the controllers say of themselves: `{"pid", "leader", "epoch"}`."""
+        return self.run / "control.json"
+
+    @property
+    def stop_tasks_file(self) -> Path:
+        """There while the supervisor shall stop tasks too."""
+        return self.run / "stop-tasks"
+
+    @property
     def supervisor_lock(self) -> Path:
         return self.run / "supervisor.lock"
 

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bushel.installation import postgres
-from bushel.installation.home import Home, Settings
+from bushel.installation.home import Embedded, Home, Settings
 from bushel.installation.processes import start
 
 _HEALTHY_AFTER_SECONDS = 1.0
@@ -61,7 +62,9 @@ class Part:
         self.process = None
         lived_seconds = time.monotonic() - self.since
         healthy = lived_seconds >= _HEALTHY_AFTER_SECONDS
-        self.pause_seconds = _FIRST_PAUSE_SECONDS if healthy else min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, self.pause_seconds * 2))
+        self.pause_seconds = (
+            _FIRST_PAUSE_SECONDS if healthy else min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, self.pause_seconds * 2))
+        )
         self.since = time.monotonic()
         self.due = self.since + self.pause_seconds
         return True
@@ -89,23 +92,17 @@ def database_url(home: Home, settings: Settings) -> str:
     return postgres.url(home, settings.embedded) if settings.embedded else settings.database_url
 
 
-def postgres_part(home: Home, settings: Callable[[], Settings]) -> Part:
-    def command() -> list[str]:
-        embedded = settings().embedded
-        assert embedded
-        return postgres.command(embedded)
-
-    embedded = settings().embedded
+def postgres_part(home: Home, embedded: Callable[[], Embedded]) -> Part:
     return Part(
         "postgres",
         "postgres",
-        command,
+        lambda: postgres.command(embedded()),
         postgres.environment(),
         home.part_logs / "postgres.log",
         stop_signal=signal.SIGINT,  # "fast": ends connections, writes what must be written
         death_signal=signal.SIGINT,
         stop_seconds=60.0,
-        uid=embedded.uid if embedded else None,
+        uid=embedded().uid,
     )
 
 
@@ -130,7 +127,15 @@ def api_part(home: Home, settings: Callable[[], Settings]) -> Part:
 
 def control_part(home: Home, settings: Callable[[], Settings]) -> Part:
     def command() -> list[str]:
-        return _python("bushel.control", "--database-url", database_url(home, settings()), "--state-folder", str(home.state))
+        return _python(
+            "bushel.control",
+            "--database-url",
+            database_url(home, settings()),
+            "--state-folder",
+            str(home.state),
+            "--ready-file",
+            str(home.control_file),
+        )
 
     return Part("control", "control", command, _environment(), home.part_logs / "control.log")
 
@@ -143,6 +148,7 @@ def agent_part(home: Home, cluster: str) -> Part:
         lambda: _python("bushel.agent", "--config", str(config)),
         _environment(),
         home.part_logs / f"agent-{cluster}.log",
+        stop_signal=signal.SIGUSR1,  # park: tasks go on, and nothing starts them elsewhere
     )
 
 
@@ -154,3 +160,12 @@ def _environment() -> dict[str, str]:
     """Ours, without what points a client somewhere: each part is told what it needs."""
     skipped = ("BUSHEL_URL", "BUSHEL_TOKEN", "BUSHEL_CONTEXT", "BUSHEL_PROJECT", "PYTHONSTARTUP")
     return {**{name: value for name, value in os.environ.items() if name not in skipped}, "PYTHONUNBUFFERED": "1"}
+
+
+def last_line(log: Path) -> str:
+    """The end of what a part said."""
+    with suppress(OSError):
+        lines = [line for line in log.read_text(errors="replace").splitlines()[-20:] if line.strip()]
+        if lines:
+            return lines[-1]
+    return f"see {log}"

@@ -76,7 +76,9 @@ def initialise(home: Home, embedded: Embedded) -> None:
     if data.exists():
         check_version(data)
         if not home.password_file.exists():
-            raise Conflict(f"{data} is there, but its password file {home.password_file} is not", suggestion=f"restore {home.password_file}")
+            raise Conflict(
+                f"{data} is there, but its password file {home.password_file} is not", suggestion=f"restore {home.password_file}"
+            )
         return
     password = secrets.token_urlsafe(24)
     fresh = folder / "data.new"

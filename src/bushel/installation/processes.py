@@ -27,10 +27,10 @@ def start(
     death_signal: signal.Signals = signal.SIGKILL,
     uid: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, its output appended to `log`."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if log else subprocess.DEVNULL
+    """Start a child in a session of its own, its output appended to `log`. For programs with one thread: see `preexec_fn`."""
+    output: int = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if log else subprocess.DEVNULL
     try:
-        return subprocess.Popen(
+        return subprocess.Popen[bytes](
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -38,7 +38,7 @@ def start(
             env=dict(environment),
             cwd="/",
             start_new_session=True,
-            preexec_fn=dies_with_parent(death_signal),  # noqa: PLW1509  the supervisor has one thread
+            preexec_fn=dies_with_parent(death_signal),
             **account(uid),
         )
     finally:
@@ -62,7 +62,7 @@ def run(command: Sequence[str | Path], *, environment: Mapping[str, str], uid: i
         cwd="/",
         timeout=120,
         check=False,
-        preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509
+        preexec_fn=dies_with_parent(signal.SIGKILL),
         **account(uid),
     )
     if done.returncode:

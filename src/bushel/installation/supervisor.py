@@ -20,16 +20,19 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bushel.domain.errors import BushelError, Conflict
 from bushel.installation import parts, postgres
-from bushel.installation.home import Home, Settings, locked, write_private
-from bushel.installation.parts import Part
+from bushel.installation.home import Embedded, Home, Settings, locked, write_private
+from bushel.installation.parts import Part, last_line
 from bushel.installation.ports import free_port, is_free
+
+STOP_TASKS_SECONDS = 900.0
+"""Tasks have their own grace; this bounds what an agent may take for all of them."""
 
 LOG_BYTES = 10 * 2**20
 """A part's log is set aside once when it is larger, so that it takes at most twice this."""
@@ -43,7 +46,7 @@ class Supervisor:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.settings: Settings = home.settings()
-        self.postgres = parts.postgres_part(home, self._settings) if self.settings.embedded else None
+        self.postgres = parts.postgres_part(home, self._embedded) if self.settings.embedded else None
         self.bootstrap = parts.bootstrap_part(home, self._settings)
         self.api = parts.api_part(home, self._settings)
         self.control = parts.control_part(home, self._settings)
@@ -85,6 +88,11 @@ class Supervisor:
     def _settings(self) -> Settings:
         return self.settings
 
+    def _embedded(self) -> Embedded:
+        if self.settings.embedded is None:
+            raise LookupError("this installation uses a PostgreSQL of somebody else's")
+        return self.settings.embedded
+
     def _parts(self) -> Iterable[Part]:
         first = [self.postgres] if self.postgres else []
         return [*first, self.bootstrap, self.api, self.control, *self.agents.values()]
@@ -110,18 +118,15 @@ class Supervisor:
             rotate(self.home.part_logs)
 
     def _step_database(self) -> None:
-        if self.postgres is None or self.settings.embedded is None:
+        if self.postgres is None:
             self.database_ready = True
-            return
-        if self.postgres.process is None:
+        elif self.postgres.process is None:
             self.database_ready = False
-            self._start_postgres()
+            self._start_postgres(self.postgres, self._embedded())
         elif not self.database_ready:
-            self.database_ready = postgres.is_ready(self.settings.embedded)
+            self.database_ready = postgres.is_ready(self._embedded())
 
-    def _start_postgres(self) -> None:
-        part, embedded = self.postgres, self.settings.embedded
-        assert part and embedded
+    def _start_postgres(self, part: Part, embedded: Embedded) -> None:
         now = time.monotonic()
         if now < part.due:
             return
@@ -131,13 +136,12 @@ class Supervisor:
             return
         self._clearing_since = None
         if not is_free(postgres.HOST, embedded.port):
-            self._move_postgres()
+            self._move_postgres(embedded)
         part.start()
 
-    def _move_postgres(self) -> None:
+    def _move_postgres(self, embedded: Embedded) -> None:
         """Somebody took the port meanwhile: take another and tell those who use it, by starting them again."""
-        assert self.settings.embedded
-        self.settings = replace(self.settings, embedded=replace(self.settings.embedded, port=free_port(postgres.HOST)))
+        self.settings = replace(self.settings, embedded=replace(embedded, port=free_port(postgres.HOST)))
         self.home.save(self.settings)
         for part in (self.api, self.control, self.bootstrap):
             part.tell(signal.SIGTERM)
@@ -170,9 +174,11 @@ class Supervisor:
 
     def _stop_parts(self, stopping: list[Part]) -> None:
         """Ask, wait as long as each may take, then kill."""
+        stop_tasks = self.home.stop_tasks_file.exists()
         for part in stopping:
-            part.tell(part.stop_signal)
-        deadline = time.monotonic() + max((part.stop_seconds for part in stopping), default=0)
+            part.tell(signal.SIGUSR2 if stop_tasks and part.kind == "agent" else part.stop_signal)
+        patience = STOP_TASKS_SECONDS if stop_tasks else 0.0
+        deadline = time.monotonic() + max((max(patience, part.stop_seconds) for part in stopping), default=0)
         while any(part.process for part in stopping):
             for part in stopping:
                 part.reap()
@@ -237,25 +243,17 @@ def rotate(folder: Path) -> None:
                 os.truncate(log, 0)
 
 
-def last_line(log: Path) -> str:
-    """The end of what a part said."""
-    with suppress(OSError):
-        lines = [line for line in log.read_text(errors="replace").splitlines()[-20:] if line.strip()]
-        if lines:
-            return lines[-1]
-    return f"see {log}"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bushel.installation.supervisor", description="Keep an installation running.")
     parser.add_argument("--home", type=Path, required=True)
     home = Home(parser.parse_args().home.absolute())
-    try:
-        with locked(home.supervisor_lock, wait_seconds=1):
-            return Supervisor(home).run()
-    except Conflict:
-        print(f"a supervisor runs already for {home.path}", file=sys.stderr)
-        return 0
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(home.supervisor_lock, wait_seconds=1))
+        except Conflict:
+            print(f"a supervisor runs already for {home.path}", file=sys.stderr)
+            return 0
+        return Supervisor(home).run()
 
 
 if __name__ == "__main__":
