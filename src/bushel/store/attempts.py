@@ -230,6 +230,19 @@ def forgettable(tx: Transaction, cluster_id: int, epoch: int, known_version: int
     return [key_of(row) for row in tx.all(_FORGETTABLE, (cluster_id, epoch, known_version))]
 
 
+def needs_blob(tx: Transaction, cluster_id: int, project: str, digest: str) -> bool:
+    """Whether a live attempt on this cluster has this working folder."""
+    return tx.one(
+        """
+        select exists (
+            select from attempts a join jobs j on j.id = a.job_id join scopes s on s.id = j.project_id
+            where a.cluster_id = %s and a.state <> 'ended' and s.path = %s and j.spec ->> 'workdir' = %s
+        ) as needed
+        """,
+        (cluster_id, project, digest),
+    )["needed"]
+
+
 def node_names(tx: Transaction, attempts: Iterable[dict[str, Any]]) -> dict[int, str]:
     """The names of all nodes in these attempts' placements."""
     ids = {part["node"] for attempt in attempts for part in attempt["placement"]}

@@ -254,7 +254,7 @@ create table attempts (
     check ((state = 'ended') = (outcome is not null))
 ) with (fillfactor = 80);
 create unique index attempts_one_live on attempts (job_id, index) where state <> 'ended';
-create index attempts_live on attempts (cluster_id) where state <> 'ended';
+create index attempts_live on attempts (cluster_id, epoch) where state <> 'ended';
 create index attempts_desired on attempts (cluster_id, desired_version);
 
 -- Facts -------------------------------------------------------------------------------------------------------------
