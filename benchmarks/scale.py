@@ -37,20 +37,26 @@ def fill(installation: Installation, count: int) -> None:
 def list_seconds(installation: Installation, pages: int) -> list[float]:
     """Every kind of filter, and pages deep into each, in random order."""
     transport = installation.transport()
-    filters = [
-        {}, {"state": "failed"}, {"state": "succeeded"}, {"state": "running"}, {"label": "half=1"}, {"label": "rare=77"}, {"label": "half=0,rare=3"},
-        {"name": "job-42"}, {"name": "no-such"}, {"submitter": "admin", "state": "failed"}, {"queue": "main", "label": "half=1", "state": "failed"},
-    ]  # fmt: skip
-    for one in filters:
-        if "label" in one and "," in one["label"]:
-            one["label"] = one["label"].split(",")  # type: ignore[assignment]
+    filters: list[list[tuple[str, str]]] = [
+        [],
+        [("state", "failed")],
+        [("state", "succeeded")],
+        [("state", "running")],
+        [("label", "half=1")],
+        [("label", "rare=77")],
+        [("label", "half=0"), ("label", "rare=3")],
+        [("name", "job-42")],
+        [("name", "no-such")],
+        [("submitter", "admin"), ("state", "failed")],
+        [("queue", "main"), ("label", "half=1"), ("state", "failed")],
+    ]
     chooser = random.Random(7)
     following: list[str | None] = [None] * len(filters)
     seconds = []
     for _ in range(pages):
         which = chooser.randrange(len(filters))
         page = following[which]
-        query = urlencode([*filters[which].items(), ("limit", "50"), *([("page", page)] if page else [])], doseq=True)
+        query = urlencode([*filters[which], ("limit", "50"), *([("page", page)] if page else [])])
         began = time.perf_counter()
         answer = ask(transport, "GET", f"/v1/jobs?{query}")
         seconds.append(time.perf_counter() - began)

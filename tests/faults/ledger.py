@@ -23,7 +23,8 @@ class Ledger:
     def effects(self) -> Counter[tuple[str, int, int, int]]:
         """(job, index, attempt, rank) → how often it happened."""
         return Counter(
-            (job, int(index), int(attempt), int(rank)) for job, index, attempt, rank in (line.split() for line in self.file.read_text().splitlines())
+            (job, int(index), int(attempt), int(rank))
+            for job, index, attempt, rank in (line.split() for line in self.file.read_text().splitlines())
         )
 
 
@@ -36,7 +37,9 @@ def check_invariants(platform: Platform, ledger: Ledger, acknowledged: list[str]
       as ended otherwise.
     - At most one attempt of an element is live at a time, counts add up, and the events replay to the stored state.
     """
-    stored = {row[0]: row for row in platform.query("select id, state, element_count, succeeded_count, failed_count, cancelled_count from jobs")}
+    stored = {
+        row[0]: row for row in platform.query("select id, state, element_count, succeeded_count, failed_count, cancelled_count from jobs")
+    }
     from bushel.domain.ids import decode_job_id, encode_job_id
 
     for job in acknowledged:
@@ -57,7 +60,9 @@ def check_invariants(platform: Platform, ledger: Ledger, acknowledged: list[str]
 
     succeeded = {attempt for attempt, (_, outcome) in attempts.items() if outcome == "succeeded"}
     per_element = Counter(attempt[:2] for attempt in succeeded)
-    assert all(times == 1 for times in per_element.values()), f"elements that succeeded twice: {[e for e, t in per_element.items() if t > 1][:5]}"
+    assert all(times == 1 for times in per_element.values()), (
+        f"elements that succeeded twice: {[e for e, t in per_element.items() if t > 1][:5]}"
+    )
     had_effect = {effect[:3] for effect in effects}
     assert succeeded <= had_effect, f"succeeded without an effect: {sorted(succeeded - had_effect)[:5]}"
 

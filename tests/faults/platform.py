@@ -83,7 +83,7 @@ class Part:
             self.process = subprocess.Popen(
                 list(self.command()), env={**environment, **extra}, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, **account(self.uid),
-            )  # fmt: skip
+            )  # type: ignore[assignment]  # fmt: skip
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -104,7 +104,12 @@ class Platform:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = ""
-        self.environment = {**os.environ, "BUSHEL_LEASE_SECONDS": str(lease_seconds), "PYTHONUNBUFFERED": "1", "BUSHEL_HOME": str(self.home.path)}
+        self.environment = {
+            **os.environ,
+            "BUSHEL_LEASE_SECONDS": str(lease_seconds),
+            "PYTHONUNBUFFERED": "1",
+            "BUSHEL_HOME": str(self.home.path),
+        }
         self.environment.pop("BUSHEL_FAILPOINT", None)
         self.embedded: Embedded = postgres.prepare(self.home, uuid.uuid4().hex, None)
         postgres.initialise(self.home, self.embedded)
@@ -189,7 +194,14 @@ class Platform:
         folder.mkdir(parents=True)
         (folder / "agent.token").write_text(made["token"])
         (folder / "agent.token").chmod(0o600)
-        config = {"url": self.url, "token_file": "agent.token", "cluster": name, "site": f"site-{name}", "state_folder": "state", "nodes": list(nodes)}
+        config = {
+            "url": self.url,
+            "token_file": "agent.token",
+            "cluster": name,
+            "site": f"site-{name}",
+            "state_folder": "state",
+            "nodes": list(nodes),
+        }
         (folder / "agent.json").write_text(json.dumps(config))
         part = f"agent-{name}"
         self.parts[part] = Part(part, lambda: _python("bushel.agent", "--config", str(folder / "agent.json")))
@@ -197,7 +209,7 @@ class Platform:
     # Asking ----------------------------------------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: Any = None, *, key: str | None = None, patience_seconds: float = 30) -> Any:
-        """One request; sent again while nobody answers or the answer is 503, under one idempotency key.
+        """One request; sent again, under one idempotency key, while nobody answers or the answer is 503; what died is started again meanwhile.
 
         Raises:
             Refused: any other problem.
@@ -227,6 +239,7 @@ class Platform:
                 last = error
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{method} {path}: {last}")
+            self.mend()
             time.sleep(0.1)
 
     def api_answers(self) -> bool:
@@ -261,7 +274,7 @@ class Platform:
 
         def states() -> dict[str, str]:
             self.mend()
-            return {job: self.job(job)["status"]["state"] for job in jobs}
+            return {job: last[job] if last.get(job) in ENDED else self.job(job)["status"]["state"] for job in jobs}
 
         last: dict[str, str] = {}
 
