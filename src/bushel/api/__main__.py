@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import ipaddress
 import logging
 import socket
@@ -94,6 +95,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _serve(options: argparse.Namespace, listening: socket.socket) -> int:
+    gc.disable()  # until `_collect_less`: what is made now stays
     from bushel.api.app import create_app
     from bushel.api.settings import Settings
     from bushel.domain.errors import BushelError
@@ -186,8 +188,7 @@ def _server(app: FastAPI, options: argparse.Namespace, address: str) -> Any:
 
 def _collect_less() -> None:
     """What exists now stays for good: the collector need not look at it again."""
-    import gc
-
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -108,6 +108,15 @@ async def _agent(principal: Annotated[Principal, Depends(_authenticate)]) -> Pri
     return principal
 
 
+async def authenticate_again(request: Request) -> Principal:
+    """Who a request that goes on for long is from by now: tokens, roles and people change while it lasts.
+
+    Raises:
+        Unauthenticated: nobody any more.
+    """
+    return await _person(await _authenticate(request, None))
+
+
 CurrentPrincipal = Annotated[Principal, Depends(_person)]
 """A user or a service account."""
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from bushel.domain.errors import BushelError, FieldProblem, InvalidDocument
+from bushel.spec.problems import MOST_PROBLEMS, FieldsAt, detail_problems
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -37,6 +38,7 @@ STATUS = {
 """Error code → HTTP status; what is not here is a fault of ours, 500."""
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 422: "invalid_document"}
+_DETAILS = {404: "there is nothing at {path}", 405: "{path} cannot be asked to {method}"}
 _RETRY_AFTER_SECONDS = {429: "5", 503: "1"}
 
 
@@ -63,12 +65,14 @@ class Problem(BaseModel):
     request_id: str | None = None
 
 
+ANY_ROUTE = (401, 403, 404, 408, 413, 415, 422, 503)
+"""What any route may refuse with."""
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented refusals of a route, beside those that any route has (401, 403, 404, 413, 415, 422, 503)."""
-    return {
-        status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-        for status in sorted({*statuses, 401, 403, 404, 413, 415, 422, 503})
-    }
+    """The documented refusals of a route: `statuses` and those that any route has."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in sorted({*statuses, *ANY_ROUTE})}
 
 
 def problem_response(
@@ -118,11 +122,14 @@ def install(app: FastAPI) -> None:
         return of_error(_request_id(request), error)
 
     async def invalid(request: Request, error: Any) -> JSONResponse:
-        return of_error(_request_id(request), InvalidDocument(_field_problems(error)))
+        return of_error(_request_id(request), InvalidDocument(_field_problems(request, error)))
 
     async def http(request: Request, error: Any) -> JSONResponse:
-        status = 422 if error.status_code == 400 else error.status_code
-        response = problem_response(_request_id(request), status, _CODES.get(status, "refused"), str(error.detail))
+        if error.status_code == 400:  # the one that FastAPI raises, for a body that is no text
+            return of_error(_request_id(request), InvalidDocument([FieldProblem("", "cannot be read as JSON in UTF-8", "invalid_json")]))
+        status = error.status_code
+        detail = _DETAILS.get(status, str(error.detail)).format(method=request.method, path=request.url.path[:200])
+        response = problem_response(_request_id(request), status, _CODES.get(status, "refused"), detail)
         response.headers.update(error.headers or {})
         return response
 
@@ -135,11 +142,28 @@ def _request_id(request: Request) -> str | None:
     return getattr(request.state, "request_id", None)
 
 
-def _field_problems(error: RequestValidationError) -> list[FieldProblem]:
-    problems = []
-    for fault in error.errors():
-        where, *rest = fault["loc"]
-        inside = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in rest)
-        pointer = inside if where == "body" else f"/{where}{inside}"
-        problems.append(FieldProblem(pointer, str(fault["msg"]), code=str(fault["type"])))
+def _field_problems(request: Request, error: RequestValidationError) -> list[FieldProblem]:
+    secret = request.url.path.startswith("/v1/secrets")
+    problems: list[FieldProblem] = []
+    for detail in error.errors()[:MOST_PROBLEMS]:
+        where, *place = detail["loc"]
+        if detail["type"] == "json_invalid":
+            problems.append(FieldProblem("", f"not JSON: {detail['ctx']['error']} at character {place[0]}", "invalid_json"))
+            continue
+        shown = {**detail, "loc": tuple(place), "input": "…" if secret else detail.get("input")}
+        prefix = () if where == "body" else (where,)
+        problems += detail_problems([shown], _fields_at(request) if where == "body" else {}, prefix)
     return problems
+
+
+def _fields_at(request: Request) -> FieldsAt:
+    """The fields of the document that the route takes, for suggestions."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    fields: dict[tuple[str, ...], list[str]] = {}
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), body.field_info.annotation if body else None)]
+    while waiting:
+        place, kind = waiting.pop()
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and len(place) < 8:
+            fields[place] = [field.alias or name for name, field in kind.model_fields.items()]
+            waiting += [((*place, name), field.annotation) for name, field in kind.model_fields.items()]
+    return fields

@@ -71,6 +71,8 @@ def create_token(
 ) -> dict[str, Any]:
     """A token with its secret, which no other answer shows."""
     other = insist_on_making_tokens(tx, principal, owner)
+    if expires_in_seconds is not None and expires_at is not None:
+        raise InvalidDocument([FieldProblem("/expires_at", "say when it expires once: expires_in_seconds or expires_at")])
     if expires_in_seconds is not None:
         expires_at = tx.now + timedelta(seconds=expires_in_seconds)
     if expires_at is not None and expires_at <= tx.now:

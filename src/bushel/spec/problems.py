@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,8 +39,13 @@ def pointer(parts: Iterable[str | int]) -> str:
 
 def field_problems(error: ValidationError, fields_at: FieldsAt, prefix: Sequence[str | int] = ()) -> list[FieldProblem]:
     """The problems behind `error`; `prefix` is where the document lies in what was sent, such as `("jobs", 17)`."""
+    return detail_problems(error.errors(include_url=False), fields_at, prefix)
+
+
+def detail_problems(details: Iterable[Mapping[str, Any]], fields_at: FieldsAt, prefix: Sequence[str | int] = ()) -> list[FieldProblem]:
+    """As `field_problems`, of what `ValidationError.errors()` lists."""
     problems: list[FieldProblem] = []
-    for detail in error.errors(include_url=False)[:MOST_PROBLEMS]:
+    for detail in islice(details, MOST_PROBLEMS):
         kind, context = detail["type"], detail.get("ctx", {})
         place = tuple(part for part in detail["loc"] if part not in (TEXT_TAG, LIST_TAG))
         is_key = bool(place) and place[-1] == "[key]"
@@ -89,6 +95,15 @@ _KINDS = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+    "datetime_type": "a time such as 2030-01-31T00:00:00Z",
+    "datetime_parsing": "a time such as 2030-01-31T00:00:00Z",
+    "datetime_from_date_parsing": "a time such as 2030-01-31T00:00:00Z",
+    "timezone_aware": "a time with its zone, such as 2030-01-31T00:00:00Z",
+    "model_type": "a mapping of fields",
+    "model_attributes_type": "a mapping of fields",
 }
 
 
@@ -128,6 +143,11 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
 _COMPARISONS = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most", "less_than": "less than"}
 
 _PATTERNS = {
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "Use lower-case letters, digits and '-', and begin and end with a letter or digit",
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,2}$": (
+        "Write organisation/team/project in lower case, such as acme/research/vision"
+    ),
+    r"^[a-z0-9][a-z0-9._@-]*$": "Use lower-case letters, digits, '.', '_', '@' and '-', and begin with a letter or digit",
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "Use letters, digits, '.', '_' and '-', and begin with a letter or digit",
     r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$": "Use letters, digits, '.', '_', '-' and '/', and begin and end with a letter or digit",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "Use letters, digits and '_', and do not begin with a digit",
