@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _silence(sys.stdout)
+        _silence()
         return exits.BROKEN_PIPE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
@@ -111,7 +111,7 @@ def _split_leading_options(given: list[str]) -> tuple[list[str], list[str]]:
     return given[:at], given[at:]
 
 
-def _silence(stream: object) -> None:
+def _silence() -> None:
     """Whoever read our output has gone; let nothing complain about it at exit."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, sys.stdout.fileno())

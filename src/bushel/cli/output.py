@@ -47,9 +47,7 @@ class Column:
         self.style = style
 
 
-def show_list(
-    session: Session, items: Sequence[dict[str, Any]], columns: Sequence[Column], *, name: Callable[[Any], str], empty: str
-) -> None:
+def show_list(session: Session, items: Sequence[Any], columns: Sequence[Column], *, name: Callable[[Any], str], empty: str) -> None:
     """Many items. `empty` is what to tell people when there are none."""
     if session.output == "name":
         for item in items:

@@ -77,7 +77,7 @@ class Session:
         """As `Caller.call`."""
         return self.caller.call(operation)
 
-    def pages(self, define: Callable[[str | None], Operation[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    def pages(self, define: Callable[[str | None], Operation[Any]]) -> Iterator[dict[str, Any]]:
         return self.caller.pages(define)
 
     def _token(self) -> str | None:

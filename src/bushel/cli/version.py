@@ -9,7 +9,7 @@ from bushel.cli.command import Command
 from bushel.cli.session import Session
 
 
-def _run(options: argparse.Namespace, session: Session) -> None:
+def _run(_: argparse.Namespace, session: Session) -> None:
     session.say(f"bushel {__version__}")
 
 

@@ -51,9 +51,9 @@ class Caller:
             from bushel.client.errors import of_answer
 
             raise of_answer(status, headers, body)
-        return operation.read(body)
+        return operation.read(headers, body)
 
-    def pages(self, define: Callable[[str | None], Operation[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    def pages(self, define: Callable[[str | None], Operation[Any]]) -> Iterator[dict[str, Any]]:
         """Every item of a list; `define` makes the request for a page out of the last page's token."""
         page: str | None = None
         while True:

@@ -32,7 +32,7 @@ else:
             return cls
 
 
-def read_json(body: bytes) -> Any:
+def read_json(_headers: Mapping[str, str], body: bytes) -> Any:
     """The answer's document; None for an empty one."""
     return json.loads(body) if body else None
 
@@ -51,7 +51,7 @@ class Operation(_Typed[Result]):
         document: object = None,
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        read: Callable[[bytes], Result] = read_json,
+        read: Callable[[Mapping[str, str], bytes], Result] = read_json,
     ) -> None:
         self.method = method
         self.path = path + query(parameters)

@@ -1,0 +1,104 @@
+"""`bushel ls`: jobs, the newest first."""
+
+from __future__ import annotations
+
+import argparse
+
+from bushel.cli.command import Command
+from bushel.cli.job_views import detail, is_array, job_name, places, progress, state_style, when
+from bushel.cli.output import Column, show_list
+from bushel.cli.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+STATES = ("held", "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled")
+LIVE_STATES = STATES[:5]
+PAGE_ITEMS = 1000
+
+COLUMNS = (
+    Column("ID", job_name),
+    Column("NAME", lambda job: job["metadata"]["name"], least=10),
+    Column("STATE", lambda job: job["status"]["state"], style=state_style),
+    Column("QUEUE", lambda job: job["metadata"]["queue"], least=6, weight=2),
+    Column("PROJECT", lambda job: job["metadata"]["project"], least=10, wide=True),
+    Column("BY", lambda job: job["metadata"]["submitter"], least=6, weight=1),
+    Column("SUBMITTED", when, weight=4),
+    Column("PROGRESS", progress, least=8, weight=3),
+    Column("ATTEMPT", lambda job: "" if is_array(job) else job["status"].get("attempt") or "", right=True, wide=True),
+    Column("ON", places, least=10, wide=True),
+    Column("WHY", detail, least=12, weight=5),
+)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-s", "--state", action="append", default=[], metavar="STATE", choices=(*STATES, "live"), help="held … cancelled, or live"
+    )
+    parser.add_argument("--queue", metavar="QUEUE")
+    parser.add_argument("--by", metavar="NAME", help="who submitted it; me is you")
+    parser.add_argument("--name", metavar="NAME", help="jobs of this name; train-* for those that begin so")
+    parser.add_argument("--label", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument("--since", metavar="TIME", help="submitted since: 2h, 3d, or 2026-11-24T00:00:00Z")
+    parser.add_argument("--before", metavar="TIME", help="submitted before")
+    parser.add_argument("-n", "--limit", metavar="N", type=int, default=50, help="at most so many; default 50")
+    parser.add_argument("--all", action="store_true", help="every job, however many")
+
+
+def filters(options: argparse.Namespace, session: Session) -> dict[str, Any]:
+    """What the flags select, as the operations take it."""
+    from bushel.cli.job_options import labels
+    from bushel.cli.times import moment
+
+    states = list(LIVE_STATES) if "live" in options.state else []
+    states += [state for state in options.state if state != "live" and state not in states]
+    chosen: dict[str, Any] = {"project": session.project}
+    if states:
+        chosen["states"] = states
+    if options.queue:
+        chosen["queue"] = options.queue
+    if options.by:
+        chosen["submitter"] = _me(session) if options.by == "me" else options.by
+    if options.name:
+        chosen["name"] = options.name
+    if options.label:
+        chosen["labels"] = labels(options.label)
+    for bound in ("since", "before"):
+        if getattr(options, bound):
+            chosen[bound] = moment(getattr(options, bound))
+    return chosen
+
+
+def _me(session: Session) -> str:
+    from bushel.client.operations import tenancy
+
+    return session.call(tenancy.whoami())["name"]
+
+
+def _run(options: argparse.Namespace, session: Session) -> None:
+    from bushel.client.operations import jobs
+
+    chosen = filters(options, session)
+    items: list[Any] = []
+    page, total = None, None
+    while True:
+        wanted = PAGE_ITEMS if options.all else min(PAGE_ITEMS, options.limit - len(items))
+        answer = session.call(jobs.list_page(**chosen, limit=max(1, wanted), page=page))
+        items += answer["items"]
+        total = answer.get("estimated_total") if total is None else total
+        page = answer["next_page"]
+        if page is None or (not options.all and len(items) >= options.limit):
+            break
+    empty = "no jobs match" if _filtered(options) else "no jobs yet\nNext: bushel run -- echo hello"
+    show_list(session, items, COLUMNS, name=job_name, empty=empty)
+    if page is not None and session.for_people:
+        more = f"about {total - len(items):,} more" if total and total > len(items) else "there are more"
+        session.note(f"{more}: bushel ls --limit {options.limit * 4}, or --all")
+
+
+def _filtered(options: argparse.Namespace) -> bool:
+    return any((options.state, options.queue, options.by, options.name, options.label, options.since, options.before))
+
+
+COMMANDS = {"ls": Command("list jobs", _run, _arguments, description="List jobs, the newest first.")}

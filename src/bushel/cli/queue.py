@@ -1,0 +1,160 @@
+"""`bushel queue`: shares and hard limits."""
+
+from __future__ import annotations
+
+import argparse
+
+from bushel.cli.command import Command
+from bushel.cli.failures import Wrong
+from bushel.cli.output import Column, show_list, show_object
+from bushel.cli.session import Session
+from bushel.cli.tenancy_common import every
+from bushel.cli.words import plural, size
+from bushel.client.operations import tenancy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _name(queue: dict[str, Any]) -> str:
+    return queue["name"]
+
+
+def _quota(queue: dict[str, Any]) -> str:
+    quota = queue["resource_quota"]
+    parts = [f"{quota['cpu']:g} cpu"] if "cpu" in quota else []
+    parts += [f"{size(quota[name])} {name}" for name in ("memory", "disk") if name in quota]
+    parts += [f"{count:g} {model}" for model, count in quota.get("gpu", {}).items()]
+    return " · ".join(parts) or "–"
+
+
+COLUMNS = (
+    Column("NAME", _name),
+    Column("OWNER", lambda queue: queue["scope"], least=10),
+    Column("PARENT", lambda queue: queue["parent"] or "–", weight=1),
+    Column("WEIGHT", lambda queue: f"{queue['weight']:,}", right=True, weight=2),
+    Column("QUOTA", _quota, least=12, weight=4),
+    Column("JOBS AT MOST", lambda queue: "–" if queue["job_quota"] is None else f"{queue['job_quota']:,}", right=True, weight=3),
+)
+
+
+def _lines(queue: dict[str, Any]) -> list[str]:
+    limit = queue["job_quota"]
+    return [
+        f"{queue['name']}   owned by {queue['scope']}" + (f", below {queue['parent']}" if queue["parent"] else ""),
+        f"  weight    {queue['weight']:,}",
+        f"  quota     {_quota(queue).replace('–', 'no hard limit of resources')}",
+        f"  jobs      {'no limit' if limit is None else 'at most ' + plural(limit, 'job') + ' that have not ended'}",
+    ]
+
+
+def _ls(_: argparse.Namespace, session: Session) -> None:
+    queues = every(session, lambda page: tenancy.queues_page(page=page))
+    show_list(session, queues, COLUMNS, name=_name, empty="no queues")
+
+
+def _get(options: argparse.Namespace, session: Session) -> None:
+    show_object(session, session.call(tenancy.get_queue(options.queue)), name=_name, lines=_lines)
+
+
+def _limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weight", metavar="N", type=int, help="share among its siblings; 1000 is the default")
+    parser.add_argument("--cpu", metavar="N", help="most CPUs in use")
+    parser.add_argument("--memory", metavar="SIZE", help="most memory in use, such as 64GiB")
+    parser.add_argument("--disk", metavar="SIZE", help="most scratch space in use")
+    parser.add_argument("--gpu", metavar="MODEL:N", action="append", default=[], help="most accelerators of a model in use")
+    parser.add_argument("--jobs", metavar="N", help="most jobs that have not ended; none takes the limit away")
+
+
+def _create_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("queue", metavar="NAME")
+    parser.add_argument("--scope", metavar="PATH", required=True, help="the team that owns it")
+    parser.add_argument("--parent", metavar="QUEUE")
+    _limits(parser)
+
+
+def _change_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("queue", metavar="NAME")
+    _limits(parser)
+    parser.add_argument("--no-quota", action="store_true", help="take all limits of resources away")
+
+
+def _quota_of(options: argparse.Namespace) -> dict[str, Any]:
+    quota: dict[str, Any] = {
+        name: _number(getattr(options, name)) for name in ("cpu", "memory", "disk") if getattr(options, name) is not None
+    }
+    for text in options.gpu:
+        model, separator, count = text.rpartition(":")
+        if not separator:
+            raise Wrong(f"--gpu {text}: write MODEL:N, such as H100:64")
+        quota.setdefault("gpu", {})[model] = _number(count)
+    return quota
+
+
+def _number(text: str) -> int | float | str:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def _jobs(options: argparse.Namespace) -> int | None:
+    if options.jobs is None or options.jobs == "none":
+        return None
+    if not (options.jobs.isascii() and options.jobs.isdigit()):
+        raise Wrong(f"--jobs {options.jobs}: write a number, or none")
+    return int(options.jobs)
+
+
+def _create(options: argparse.Namespace, session: Session) -> None:
+    queue = session.call(
+        tenancy.create_queue(
+            options.queue,
+            scope=options.scope,
+            parent=options.parent,
+            weight=options.weight,
+            resource_quota=_quota_of(options) or None,
+            job_quota=_jobs(options),
+        )
+    )
+    show_object(session, queue, name=_name, lines=_lines)
+
+
+def _change(options: argparse.Namespace, session: Session) -> None:
+    change: dict[str, object] = {}
+    quota = _quota_of(options)
+    if options.weight is not None:
+        change["weight"] = options.weight
+    if options.no_quota:
+        change["resource_quota"] = quota
+    elif quota:
+        change["resource_quota"] = {**session.call(tenancy.get_queue(options.queue))["resource_quota"], **quota}
+    if options.jobs is not None:
+        change["job_quota"] = _jobs(options)
+    if not change:
+        raise Wrong("nothing to change", suggestion=f"bushel queue set {options.queue} --cpu 64")
+    show_object(session, session.call(tenancy.change_queue(options.queue, change)), name=_name, lines=_lines)
+
+
+def _remove(options: argparse.Namespace, session: Session) -> None:
+    session.call(tenancy.delete_queue(options.queue))
+    session.note(f"{options.queue} removed")
+
+
+def _one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("queue", metavar="NAME")
+
+
+VERBS = {
+    "queue": {
+        "ls": Command("list queues", _ls),
+        "get": Command("show one queue", _get, _one),
+        "create": Command("make a queue", _create, _create_arguments),
+        "set": Command("change a queue's weight or limits", _change, _change_arguments),
+        "rm": Command("remove a queue that nothing uses", _remove, _one, output=False),
+    }
+}

@@ -1,0 +1,135 @@
+"""`bushel submit`: jobs out of files, standard input or flags, all or none."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from bushel.cli import exits
+from bushel.cli.command import Command
+from bushel.cli.failures import Wrong
+from bushel.cli.job_options import add_job_options, fields_of_flags, merge, read_files, run_of_words, show_problems, upload_workdirs
+from bushel.cli.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from bushel.client.documents import Document
+
+EXAMPLES = """  bushel submit job.yaml
+  bushel submit --cpu 4 --memory 8GiB -- python train.py
+  bushel submit --array 0-999%50 -- 'python part.py $BUSHEL_TASK_INDEX'
+  ID=$(bushel submit -o name -- ./build.sh) && bushel submit --after $ID -- ./test.sh"""
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "bushel submit [OPTIONS] [FILE ...] [-- COMMAND ...]"
+    parser.add_argument("files", metavar="FILE", nargs="*", help="YAML, several documents allowed; - is standard input")
+    add_job_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="check it all and show the jobs as they would be; submit nothing")
+    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key and jobs again give the same jobs, not new ones")
+
+
+def gather(options: argparse.Namespace, session: Session) -> tuple[list[dict[str, Any]], list[Document], dict[str, Any]]:
+    """The documents to send, those that were read, and what the flags said."""
+    from bushel.client.documents import Document
+
+    flags = fields_of_flags(options)
+    if session.command:
+        flags["run"] = run_of_words(session.command)
+    files = getattr(options, "files", [])
+    if not files and not session.command:
+        raise Wrong("nothing to run", suggestion="bushel submit FILE, or bushel submit -- COMMAND")
+    documents = read_files(files) if files else [Document({})]
+    if session.command and len(documents) > 1:
+        raise Wrong("one command cannot stand for several documents")
+    return [merge(document.value, flags) for document in documents], documents, flags
+
+
+def submit(options: argparse.Namespace, session: Session) -> list[dict[str, Any]] | None:
+    """The jobs as the server has them; None when the documents were wrong, which has been said."""
+    from bushel.client.errors import InvalidDocument
+    from bushel.client.operations import jobs
+
+    values, documents, flags = gather(options, session)
+    folders = [os.path.dirname(document.source.file) if document.source else "." for document in documents]
+    if "workdir" in flags:  # written on the command line, so it begins where the person stands
+        folders = ["."] * len(documents)
+    batch = len(values) > 1
+    dry_run, key = getattr(options, "dry_run", False), getattr(options, "idempotency_key", None)
+    try:
+        upload_workdirs(session, values, folders)
+        if batch:
+            many = jobs.submit_many(values, project=session.project, dry_run=dry_run, idempotency_key=key)
+            return [dict(job) for job in session.call(many)["items"]]
+        one = jobs.submit(values[0], project=session.project, dry_run=dry_run, idempotency_key=key)
+        return [dict(session.call(one))]
+    except InvalidDocument as error:
+        show_problems(session, error, documents, flags, batch=batch)
+        return None
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    from bushel.cli.job_views import job_name
+    from bushel.cli.output import show_list, show_object
+
+    submitted = submit(options, session)
+    if submitted is None:
+        return exits.USAGE
+    if session.for_people:
+        for job in submitted[:20]:
+            for line in submitted_lines(job, session, dry_run=options.dry_run):
+                session.say(line)
+        if len(submitted) > 20:
+            session.say(f"and {len(submitted) - 20:,} more")
+        _say_next(session, submitted, options.dry_run)
+    elif len(submitted) == 1:
+        show_object(session, submitted[0], name=job_name, lines=lambda _: ())
+    else:
+        show_list(session, submitted, (), name=job_name, empty="")
+    return exits.OK
+
+
+def submitted_lines(job: dict[str, Any], session: Session, *, dry_run: bool = False) -> list[str]:
+    """When, how much, how to follow. Nothing else."""
+    from bushel.cli.words import plain, plural
+
+    metadata, status = job["metadata"], job["status"]
+    total = status["counts"]["total"]
+    what = f" as {plural(total, 'index', 'indices')}" if total > 1 else ""
+    if dry_run:
+        lines = [f"{metadata['name']} would be {status['state']} in {metadata['project']}, queue {metadata['queue']}{what}"]
+    else:
+        state = session.paint(status["state"], "bold")
+        lines = [f"{metadata['name']} {session.paint(metadata['id'], 'bold')} {state} in {metadata['project']}{what}"]
+    if status.get("message"):
+        lines.append(f"  {plain(status['message'])}")
+    return lines
+
+
+def _say_next(session: Session, submitted: list[dict[str, Any]], dry_run: bool) -> None:
+    if dry_run:
+        return
+    if len(submitted) == 1:
+        job = submitted[0]["metadata"]["id"]
+        if submitted[0]["status"]["state"] == "held" and submitted[0]["status"].get("reason") == "user_hold":
+            session.next(f"bushel release {job}", f"bushel cancel {job}")
+        else:
+            session.next(f"bushel logs -f {job}", f"bushel explain {job}", f"bushel cancel {job}")
+    else:
+        session.next(
+            "bushel ls",
+            "bushel wait " + " ".join(str(job["metadata"]["id"]) for job in submitted[:3]) + (" …" if len(submitted) > 3 else ""),
+        )
+
+
+COMMANDS = {
+    "submit": Command(
+        "submit jobs from files, standard input or flags",
+        _run,
+        _arguments,
+        description="Submit jobs from files, standard input or flags: all of them, or none if one is wrong.",
+        examples=EXAMPLES,
+    )
+}

@@ -1,0 +1,30 @@
+"""What the commands about people and places share."""
+
+from __future__ import annotations
+
+from bushel.cli.failures import Wrong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from bushel.cli.session import Session
+    from bushel.client.operation import Operation
+
+
+def every(session: Session, define: Callable[[str | None], Operation[Any]]) -> list[dict[str, Any]]:
+    """All items of a list, however many pages it has."""
+    return list(session.pages(define))
+
+
+def scope_of(session: Session, given: str | None) -> str:
+    """The scope named, or the project in use.
+
+    Raises:
+        Wrong: neither is known.
+    """
+    scope = given or session.project
+    if scope is None:
+        raise Wrong("which scope?", suggestion="--scope acme/research, or --project acme/research/vision")
+    return scope
