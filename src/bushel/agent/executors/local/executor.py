@@ -1,0 +1,358 @@
+"""Tasks as processes of this machine, as the agent sees them.
+
+Guarantees: `start` begins a task at most once ever, however often it is called and whoever dies meanwhile; every task that was
+started is heard of again: its events come from its shim at once, and whatever was missed (a full queue, a dead agent, a
+killed shim) is found on disk within about a second; after the shim of a task was killed, what it left behind is killed
+before the task is called lost.
+
+Events, each with the task's key: `started` (its mark), `running`, `stopping`, `progress`, `log` (there is new output), `ended` (its result).
+They come from one thread of the executor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import bushel
+from bushel.agent import clock
+from bushel.agent.executors.local import folder, processes
+from bushel.agent.executors.local.cgroups import Limiter, TaskGroups
+from bushel.agent.executors.local.launcher import BOOTSTRAP, LENGTH_BYTES
+from bushel.agent.executors.local.progress import last_progress
+from bushel.domain.failpoints import reach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from bushel.agent.state import StateFolder
+
+_LOOK_SECONDS = 1.0
+_SETTLED_SECONDS = 0.5
+_KILL_SECONDS = 5.0
+_READ_BYTES = 256 * 1024
+_QUEUE_BYTES = 1024 * 1024
+
+
+class _Watched:
+    """A task that has not ended, as far as we know."""
+
+    __slots__ = ("descriptor", "pid", "progress", "request", "since", "ticks")
+
+    def __init__(self, request: bytes | None) -> None:
+        self.request = request  # kept until the shim has spoken, in case the launcher dies with it
+        self.since = time.monotonic()
+        self.pid = 0
+        self.ticks = 0
+        self.descriptor: int | None = None
+        self.progress: dict[str, Any] | None = None
+
+
+class LocalExecutor:
+    def __init__(self, state: StateFolder, on_event: Callable[[str, str, dict[str, Any] | None], None]) -> None:
+        self._state = state
+        self._on_event = on_event
+        self.limiter = Limiter.detect(state.path)
+        self._watched: dict[str, _Watched] = {}
+        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._events = os.open(state.events, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # also to write: so it never ends
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._events, fcntl.F_SETPIPE_SZ, _QUEUE_BYTES)
+        self._wake, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll = select.epoll()
+        self._poll.register(self._events, select.EPOLLIN)
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._by_descriptor: dict[int, str] = {}
+        self._partial = b""
+        self._closing = False
+        self._launcher: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+        self._start_launcher()
+        self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
+
+    # For the agent ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
+        """What the folder holds: key → mark and, of a task that has ended, its result. Those that live are watched from now on."""
+        found: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
+        for key in list(folder.keys(self._state.tasks)):
+            mark = folder.read(self._state.task(key), folder.STARTED)
+            if mark is None and not folder.shim_is_alive(self._state.task(key)):
+                continue  # never started: it may be
+            if mark is None or self._state.rebooted:
+                mark = mark or {}
+                result = folder.read(self._state.task(key), folder.RESULT) or self._lose(key, mark, "the machine was started anew")
+            else:
+                result = self._result_of(key, mark)
+            found[key] = (mark, result)
+            if result is None:
+                watched = _Watched(None)
+                watched.pid, watched.ticks = mark["pid"], mark["start_ticks"]
+                self._watched[key] = watched
+        self._thread.start()
+        return found
+
+    def start(self, request: dict[str, Any]) -> None:
+        """Begin a task. Fields of the request: see `bushel.agent.requests`."""
+        key = request["key"]
+        request["cgroups"] = self.limiter.paths(key)
+        body = json.dumps(request).encode()
+        message = len(body).to_bytes(LENGTH_BYTES, "big") + body
+        with self._lock:
+            if key in self._watched:
+                return
+            self._watched[key] = _Watched(message)
+        reach("executor.before_send")
+        self._send(message)
+        reach("executor.after_send")
+
+    def stop(self, key: str, reason: str, grace_seconds: float) -> None:
+        """Ask a task to end. It may be asked again, to shorten the grace."""
+        path = self._state.task(key)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        reach("executor.before_stop")
+        folder.replace(f"{path}/{folder.STOP}", {"reason": reason, "grace_seconds": grace_seconds})
+        reach("executor.after_stop")
+        self._nudge(key)
+
+    def remove(self, key: str) -> None:
+        """Delete what is left of a task that has ended."""
+        reach("executor.before_remove")
+        path = self._state.task(key)
+        done = f"{path}~"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, done)  # so that half of it is never taken for a task
+            shutil.rmtree(done, ignore_errors=True)
+
+    def has_live(self) -> bool:
+        return bool(self._watched)
+
+    def close(self) -> None:
+        """Stop listening. Tasks go on."""
+        self._closing = True
+        os.write(self._wake_writer, b"x")
+        if self._thread.is_alive():
+            self._thread.join(5)
+        if self._requests is not None:
+            self._requests.close()
+        if self._launcher is not None:
+            self._launcher.wait(5)
+        if not self._watched:
+            self.limiter.close()
+
+    # The launcher ----------------------------------------------------------------------------------------------------
+
+    def _start_launcher(self) -> None:
+        ours, its = socket.socketpair()
+        package = os.path.dirname(os.path.dirname(os.path.abspath(bushel.__file__)))
+        events = os.open(self._state.events, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        command = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, package, str(its.fileno()), str(events)]
+        reach("executor.before_launcher")
+        self._launcher = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=(its.fileno(), events), start_new_session=True, cwd="/"
+        )
+        its.close()
+        os.close(events)
+        self._requests = ours
+        self._poll.register(ours, select.EPOLLRDHUP)
+
+    def _send(self, message: bytes) -> None:
+        with self._sending, contextlib.suppress(OSError):  # a dead launcher is seen by the listener, which sends again
+            assert self._requests is not None
+            self._requests.sendall(message)
+
+    def _replace_launcher(self) -> None:
+        """The launcher is gone: what no shim has taken up is sent to a new one. Claims make sending twice harmless."""
+        with self._sending:
+            assert self._requests is not None
+            self._poll.unregister(self._requests)
+            self._requests.close()
+            assert self._launcher is not None
+            self._launcher.wait()
+            if self._closing:
+                self._requests = None
+                return
+            self._start_launcher()
+        with self._lock:
+            waiting = [watched.request for watched in self._watched.values() if watched.request is not None]
+        for message in waiting:
+            self._send(message)
+
+    # Listening -------------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        look_at = time.monotonic() + _LOOK_SECONDS
+        while not self._closing:
+            for descriptor, _ in self._poll.poll(max(0.0, look_at - time.monotonic())):
+                if descriptor == self._events:
+                    self._take_events()
+                elif descriptor == self._wake:
+                    os.read(self._wake, 4096)
+                elif self._requests is not None and descriptor == self._requests.fileno():
+                    self._replace_launcher()
+                elif (key := self._by_descriptor.get(descriptor)) is not None:
+                    self._take_events()  # its last word may still be in the queue
+                    self._examine(key)
+            if time.monotonic() >= look_at:
+                self._look_around()
+                look_at = time.monotonic() + _LOOK_SECONDS
+
+    def _take_events(self) -> None:
+        while True:
+            try:
+                data = os.read(self._events, _READ_BYTES)
+            except BlockingIOError:
+                return
+            *lines, self._partial = (self._partial + data).split(b"\n")
+            for line in lines:
+                try:
+                    key, event, value = json.loads(line)
+                except ValueError:
+                    continue
+                self._take_event(key, event, value)
+
+    def _take_event(self, key: str, event: str, value: dict[str, Any] | None) -> None:
+        watched = self._watched.get(key)
+        if watched is None:
+            return
+        if event == "started":
+            value = value or folder.read(self._state.task(key), folder.STARTED)
+            if value is None:
+                return
+            watched.pid, watched.ticks, watched.request = value["pid"], value["start_ticks"], None
+            if os.path.exists(f"{self._state.task(key)}/{folder.STOP}"):
+                self._nudge(key)
+        elif event == "ended":
+            value = value or folder.read(self._state.task(key), folder.RESULT)
+            if value is None:
+                return
+            self._unwatch(key)
+        self._on_event(key, event, value)
+
+    def _look_around(self) -> None:
+        """Find what was not told: shims that were killed, events that did not fit, progress."""
+        now = time.monotonic()
+        for key, watched in list(self._watched.items()):
+            if watched.descriptor is not None:
+                self._report_progress(key, watched)
+            elif now - watched.since > _SETTLED_SECONDS:
+                if watched.pid == 0:
+                    mark = folder.read(self._state.task(key), folder.STARTED)
+                    if mark is None:
+                        continue
+                    self._take_event(key, "started", mark)
+                    self._on_event(key, "running", None)
+                self._watch_process(key, watched)
+
+    def _watch_process(self, key: str, watched: _Watched) -> None:
+        try:
+            descriptor = os.pidfd_open(watched.pid)
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                return
+            self._examine(key)
+            return
+        if processes.start_ticks(watched.pid) != watched.ticks:
+            os.close(descriptor)
+            self._examine(key)
+            return
+        watched.descriptor = descriptor
+        self._by_descriptor[descriptor] = key
+        self._poll.register(descriptor, select.EPOLLIN)
+
+    def _report_progress(self, key: str, watched: _Watched) -> None:
+        progress = last_progress(self._state.task(key))
+        if progress is not None and progress != watched.progress:
+            watched.progress = progress
+            self._on_event(key, "progress", progress)
+
+    def _examine(self, key: str) -> None:
+        """The shim seems to be gone: with a result the task has ended, without one it is lost."""
+        if key not in self._watched:
+            return
+        mark = folder.read(self._state.task(key), folder.STARTED) or {}
+        result = self._result_of(key, mark)
+        if result is not None:
+            self._unwatch(key)
+            self._on_event(key, "ended", result)
+
+    def _result_of(self, key: str, mark: dict[str, Any]) -> dict[str, Any] | None:
+        """The result on disk, or that of a lost task if there is neither one nor a shim that could still write it."""
+        path = self._state.task(key)
+        result = folder.read(path, folder.RESULT)
+        if result is None and not folder.shim_is_alive(path):
+            # The lock is free now, so whatever there will ever be of a result is there now.
+            result = folder.read(path, folder.RESULT) or self._lose(key, mark, "the process that watched the task was killed")
+        return result
+
+    def _lose(self, key: str, mark: dict[str, Any], why: str) -> dict[str, Any]:
+        """Kill what a task without a shim left behind, then record that it is lost."""
+        self._kill_survivors(key, mark)
+        result = {
+            "started_at": mark.get("started_at"),
+            "ended_at": clock.timestamp(),
+            "exit_code": None,
+            "signal": None,
+            "reason": "task_lost",
+            "message": why,
+            "usage": {},
+            "progress": last_progress(self._state.task(key)),
+            "log_bytes": None,
+        }
+        reach("executor.before_lost")
+        with contextlib.suppress(OSError):
+            folder.replace(f"{self._state.task(key)}/{folder.RESULT}", result)
+        reach("executor.after_lost")
+        return result
+
+    def _kill_survivors(self, key: str, mark: dict[str, Any]) -> None:
+        if mark.get("boot_id") != self._state.boot:
+            return
+        groups = TaskGroups(mark["cgroups"])
+        deadline = time.monotonic() + _KILL_SECONDS
+        while not groups.kill() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        groups.remove()
+        if groups.paths:
+            return
+        text = f"BUSHEL_TASK_KEY={mark['mark']}".encode()
+        while (left := processes.survivors(mark["pid"], mark["start_ticks"], text)) and time.monotonic() < deadline:
+            for pid in left:
+                ticks = processes.start_ticks(pid)
+                if ticks is not None:
+                    processes.send(pid, ticks, signal.SIGKILL)
+            time.sleep(0.01)
+
+    def _nudge(self, key: str) -> None:
+        """Tell the shim to look at its stop file. One that has not started yet will look by itself."""
+        watched = self._watched.get(key)
+        if watched is not None and watched.pid:
+            processes.send(watched.pid, watched.ticks, signal.SIGUSR1)
+
+    def nudge_all(self) -> None:
+        """Have every shim look at the lease again."""
+        for key in list(self._watched):
+            self._nudge(key)
+
+    def _unwatch(self, key: str) -> None:
+        watched = self._watched.pop(key, None)
+        if watched is not None and watched.descriptor is not None:
+            del self._by_descriptor[watched.descriptor]
+            self._poll.unregister(watched.descriptor)
+            os.close(watched.descriptor)
+
