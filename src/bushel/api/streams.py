@@ -281,7 +281,7 @@ async def hub_lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def _hub(request: Request) -> Hub:
+async def _hub(request: Request) -> Hub:
     return request.app.state.hub
 
 
