@@ -4,11 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready-$(shell cat requirements.lock locks/uv.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+READY := $(VENV)/.ready-$(shell cat requirements.lock locks/uv.txt pyproject.toml tools/setup | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test check bench format lock clean
+.PHONY: help setup demo test check bench format lock clean
 
-setup: $(READY)
+help:                  ## What there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(READY)        ## The environment, exactly as locked
 
 $(READY):
 	@tools/setup $(PYTHON) $(VENV)
@@ -30,12 +33,13 @@ check: setup           ## Format, lint, imports, types
 bench: setup           ## The numbers in docs/reference/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-format: setup
+format: setup          ## Bring the code into form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:                  ## Pins and hashes, no addresses
+lock: setup            ## Pins and hashes, no addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o locks/uv.txt
 
-clean:
+clean:                 ## Take the environment away
 	rm -rf $(VENV) dist
