@@ -122,12 +122,3 @@ CurrentPrincipal = Annotated[Principal, Depends(_person)]
 
 CurrentAgent = Annotated[Principal, Depends(_agent)]
 """An agent; its `cluster_id` is the one cluster that it speaks for."""
-
-
-async def still_allowed(request: Request) -> bool:
-    """Whether the token of a request that has been open for a while is still valid; for streams to ask now and then."""
-    try:
-        await request.app.state.authenticator.authenticate(request.headers.get("authorization", ""))
-    except Unauthenticated:
-        return False
-    return True
