@@ -1,0 +1,117 @@
+"""Uploaded files, kept by the digest of their content: bytes in a folder, who may use them in the database.
+
+Guarantees: a row of `blobs` exists only once the whole file, verified, is on disk; a file gets its name only when it is whole; the
+same content twice is one file. A file without a row is of no use to anybody, and is put in its place again by the next upload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bushel.domain.errors import FieldProblem, InvalidDocument
+from bushel.domain.failpoints import reach
+from bushel.store.database import Transaction
+
+_ABANDONED_SECONDS = 86400
+
+_INSERT = """
+    insert into blobs (project_id, digest, size_bytes, uploaded_by) values (%s, %s, %s, %s)
+    on conflict (project_id, digest) do nothing returning 1 as inserted
+"""
+
+
+class Incoming:
+    """A file on its way in. `write` is called from one thread at a time."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.size_bytes += len(data)
+
+    def verify(self, digest: str) -> None:
+        """All has come: check what it is, and see that it survives a power cut.
+
+        Raises:
+            InvalidDocument: it is other content than was said.
+        """
+        came = f"sha256:{self._hash.hexdigest()}"
+        if came != digest:
+            raise InvalidDocument([FieldProblem("/path/digest", f"the content sent has the digest {came}", "digest")])
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+class BlobFolder:
+    """`blobs/` under the state folder of the control plane: `<project number>/<two letters>/<digest>`."""
+
+    def __init__(self, state_folder: Path) -> None:
+        self._folder = state_folder / "blobs"
+
+    def path(self, project_id: int, digest: str) -> Path:
+        """Where the content of `digest`, `sha256:…`, lies."""
+        letters = digest.removeprefix("sha256:")
+        if len(letters) != 64 or not set(letters) <= set("0123456789abcdef"):
+            raise ValueError(f"{digest!r} is no digest")
+        return self._folder / str(project_id) / letters[:2] / letters
+
+    @contextmanager
+    def incoming(self) -> Iterator[Incoming]:
+        """A new file that is gone at the end of the block unless it was kept."""
+        folder = self._folder / "incoming"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / secrets.token_hex(16)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                yield Incoming(path, file)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def keep(self, incoming: Incoming, project_id: int, digest: str) -> None:
+        """Give a verified file its name."""
+        target = self.path(project_id, digest)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reach("blobs.before_rename")
+        incoming.path.replace(target)
+        for folder in (target.parent, target.parent.parent):
+            _sync_folder(folder)
+        reach("blobs.after_rename")
+
+    def remove_abandoned(self) -> None:
+        """Forget uploads that a crash broke off more than a day ago."""
+        horizon = time.time() - _ABANDONED_SECONDS
+        for path in (self._folder / "incoming").glob("*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < horizon:
+                    path.unlink()
+
+
+def find(tx: Transaction, project_id: int, digest: str) -> dict[str, Any] | None:
+    """A blob of the project: `digest`, `size_bytes`, `created_at`."""
+    return tx.first("select digest, size_bytes, created_at from blobs where project_id = %s and digest = %s", (project_id, digest))
+
+
+def insert(tx: Transaction, project_id: int, digest: str, size_bytes: int, uploaded_by: int) -> bool:
+    """Whether it was not there before."""
+    return tx.first(_INSERT, (project_id, digest, size_bytes, uploaded_by)) is not None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
