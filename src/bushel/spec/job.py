@@ -42,6 +42,9 @@ from bushel.spec.fields import (
 )
 
 RETRY_DEFAULT = RetryPolicy()
+BATCH_LIMIT = 10_000
+"""Most documents in one request."""
+
 TASKS_LIMIT = 10_000
 """Most tasks of one element."""
 

@@ -114,6 +114,7 @@ class CancelledView(TypedDict):
     """How many jobs a filter selected that had not ended, and that now end."""
 
     cancelled: int
+    refused: int  # selected, but not the caller's to cancel
 
 
 class AttemptView(TypedDict):

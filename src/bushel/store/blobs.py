@@ -6,16 +6,18 @@ same content twice is one file. A file without a row is of no use to anybody, an
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from bushel.domain.errors import FieldProblem, InvalidDocument
+from bushel.domain.errors import DiskFull, FieldProblem, InvalidDocument
 from bushel.domain.failpoints import reach
 from bushel.store.database import Transaction
 
@@ -30,14 +32,23 @@ _INSERT = """
 class Incoming:
     """A file on its way in. `write` is called from one thread at a time."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
         self.size_bytes = 0
         self._file = file
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        """
+        Raises:
+            DiskFull: there is no room.
+        """
+        try:
+            written = 0
+            while written < len(data):
+                written += self._file.write(memoryview(data)[written:])
+        except OSError as error:
+            raise _no_room(error) from error
         self._hash.update(data)
         self.size_bytes += len(data)
 
@@ -50,8 +61,10 @@ class Incoming:
         came = f"sha256:{self._hash.hexdigest()}"
         if came != digest:
             raise InvalidDocument([FieldProblem("/path/digest", f"the content sent has the digest {came}", "digest")])
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _no_room(error) from error
 
 
 class BlobFolder:
@@ -75,7 +88,7 @@ class BlobFolder:
         path = folder / secrets.token_hex(16)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
                 yield Incoming(path, file)
         finally:
             path.unlink(missing_ok=True)
@@ -107,6 +120,12 @@ def find(tx: Transaction, project_id: int, digest: str) -> dict[str, Any] | None
 def insert(tx: Transaction, project_id: int, digest: str, size_bytes: int, uploaded_by: int) -> bool:
     """Whether it was not there before."""
     return tx.first(_INSERT, (project_id, digest, size_bytes, uploaded_by)) is not None
+
+
+def _no_room(error: OSError) -> OSError | DiskFull:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("the volume for uploads is full", suggestion="make room under blobs/ in the state folder")
+    return error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -218,3 +218,24 @@ def usage(tx: Transaction, number: int) -> dict[str, Any] | None:
 def set_hold(tx: Transaction, number: int, held: bool) -> None:
     """Note a user's hold on a job whose row is locked; its state follows by `store.elements`."""
     tx.execute("update jobs set user_hold = %s where id = %s", (held, number))
+
+
+def project_count(tx: Transaction) -> int:
+    """How many projects there are."""
+    return tx.one("select count(*) as count from scopes where kind = 'project'")["count"]
+
+
+NOBODY = 0
+"""The number of no queue and of nobody."""
+
+
+def queue_number(tx: Transaction, name: str) -> int:
+    """The number of the queue of that name, or `NOBODY`."""
+    row = tx.first("select id from queues where name = %s", (name,))
+    return row["id"] if row else NOBODY
+
+
+def principal_number(tx: Transaction, name: str) -> int:
+    """The number of the principal of that name, or `NOBODY`."""
+    row = tx.first("select id from principals where name = %s", (name,))
+    return row["id"] if row else NOBODY

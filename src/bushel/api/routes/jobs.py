@@ -1,0 +1,237 @@
+"""Jobs: submit, look, change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from bushel.api.authentication import CurrentPrincipal
+from bushel.api.dependencies import CurrentDatabase, CurrentOnce, Once
+from bushel.api.job_requests import CurrentJobQuery, Documents, JobSelection, job_filter, submission_schema, whole_body
+from bushel.api.job_views import answer, attempt_views, full_view, job_view, list_views
+from bushel.api.paging import Limit, Page, cut, decode_page, encode_page
+from bushel.api.problems import responses
+from bushel.control import cancel as cancelling
+from bushel.control import jobs as control
+from bushel.control.submit import dry_run as try_out
+from bushel.control.submit import submit
+from bushel.domain.errors import FieldProblem, InvalidDocument
+from bushel.domain.principal import Principal
+from bushel.domain.ranges import IndexRanges
+from bushel.spec import views
+from bushel.spec.fields import ScopePath
+from bushel.spec.schema import job_schema
+from bushel.store import job_pages, jobs
+from bushel.store.database import Database, Transaction
+
+router = APIRouter(tags=["jobs"])
+
+JobReference = Annotated[str, Path(min_length=1, max_length=63, description="The job's id, or the name of the newest one.")]
+Project = Annotated[ScopePath | None, Query(description="Where a name is looked for, and where documents go that name no project.")]
+Message = Annotated[str | None, Field(max_length=1000, pattern=r"^[^\x00]*$", description="Why, for whoever reads the job.")]
+
+
+class Cancellation(BaseModel):
+    """All of the job, or some indices of an array."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    indices: str | None = Field(default=None, max_length=100_000, description="0-9,12")
+    message: Message = Field(default=None)
+
+
+class CancellationOfMany(BaseModel):
+    """Everything that the filter selects and that has not ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filter: JobSelection
+    message: Message = Field(default=None)
+
+
+class Retrial(BaseModel):
+    """What of a job that has ended is to be done again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    only: Literal["failed", "all"] = "failed"
+
+
+@router.get("/schemas/job", responses=responses())
+async def get_job_schema(_: CurrentPrincipal) -> dict[str, Any]:
+    """JSON Schema of the job document."""
+    return job_schema()
+
+
+_SUBMITTED = {
+    200: {"model": views.JobView | views.SubmittedView, "description": "What would happen (`dry_run`)"},
+    201: {"model": views.JobView | views.SubmittedView, "description": "One job, or `items` of a batch"},
+}
+
+
+@router.post("/jobs", status_code=201, responses={**responses(429), **_SUBMITTED}, openapi_extra=submission_schema())
+def submit_jobs(
+    body: Annotated[bytes, Depends(whole_body)],
+    principal: CurrentPrincipal,
+    database: CurrentDatabase,
+    once: CurrentOnce,
+    project: Project = None,
+    dry_run: bool = False,
+) -> Any:
+    """Submit one job document, or up to 10,000 as `{"jobs": […]}`: all of them or none."""
+    documents = Documents(body)
+    if dry_run:
+        rows = try_out(database, principal, documents.canonical(), project=project, batch=documents.batch)
+    else:
+        rows = _submit(database, principal, once, documents, project)
+    if documents.batch:
+        return answer({"items": [job_view(row, with_spec=False) for row in rows]}, 200 if dry_run else 201)
+    view = job_view(rows[0])
+    return answer(view, 200) if dry_run else answer(view, 201, {"Location": f"/v1/jobs/{view['metadata']['id']}"})
+
+
+def _submit(database: Database, principal: Principal, once: Once, documents: Documents, project: str | None) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+
+    def make() -> dict[str, Any]:
+        made.extend(submit(tx, principal, documents.canonical(), project=project, batch=documents.batch))
+        return {"jobs": [row["id"] for row in made], "batch": documents.batch}
+
+    with database.transaction() as tx:
+        stored = once(tx, principal.id, make)
+        if made:
+            return made
+        found = jobs.find_many(tx, stored["jobs"])  # asked again: the same jobs, as they are now
+    documents.batch = stored["batch"]
+    return [found[number] for number in stored["jobs"]]
+
+
+@router.get("/jobs", responses={**responses(), 200: {"model": views.Page[views.JobView]}})
+def list_jobs(query: CurrentJobQuery, principal: CurrentPrincipal, database: CurrentDatabase) -> Any:
+    """Jobs, newest first, without their documents. A page may be short although there is more: `next_page` says so."""
+    before_id = decode_page(query.page, int)
+    with database.transaction() as tx:
+        wanted = job_filter(tx, principal, query)
+        page = job_pages.job_page(tx, wanted, before_id=before_id[0] if before_id else None, limit=query.limit)
+        items = list_views(tx, page.rows)
+    next_page = None if page.next_before is None else encode_page([page.next_before])
+    return answer({"items": items, "next_page": next_page, "estimated_total": page.estimated_total})
+
+
+@router.post("/jobs/cancel", responses={**responses(409), 200: {"model": views.CancelledView}})
+def cancel_jobs(request: CancellationOfMany, principal: CurrentPrincipal, database: CurrentDatabase, once: CurrentOnce) -> Any:
+    """Cancel everything that the filter selects, that has not ended, and that the caller may change.
+
+    Asked again with the same key, it cancels what is left of the same jobs, and none that were submitted since.
+    """
+    if request.filter == JobSelection():
+        raise InvalidDocument(
+            [FieldProblem("/filter", "must select something: to cancel all jobs of a project, name the project", "missing")]
+        )
+    with database.transaction() as tx:
+        asked_at = datetime.fromisoformat(once(tx, principal.id, lambda: {"asked_at": tx.now.isoformat()})["asked_at"])
+        wanted = job_filter(tx, principal, request.filter, before=asked_at)
+    done = cancelling.cancel_matching(database, principal, wanted, request.message)
+    return answer({"cancelled": done.jobs, "refused": done.refused})
+
+
+@router.get("/jobs/{job}", responses={**responses(), 200: {"model": views.JobView}})
+def get_job(job: JobReference, principal: CurrentPrincipal, database: CurrentDatabase, project: Project = None) -> Any:
+    """One job, with its document and all that is known of it."""
+    with database.transaction() as tx:
+        return answer(full_view(tx, control.find_job(tx, principal, job, project)))
+
+
+@router.get("/jobs/{job}/attempts", responses={**responses(), 200: {"model": views.Page[views.AttemptView]}})
+def list_attempts(
+    job: JobReference,
+    principal: CurrentPrincipal,
+    database: CurrentDatabase,
+    project: Project = None,
+    index: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Of this element of an array only.")] = None,
+    limit: Limit = 100,
+    page: Page = None,
+) -> Any:
+    """Attempts of a job, in the order of index and number."""
+    after = decode_page(page, int, int) or [-1, 0]
+    with database.transaction() as tx:
+        found = control.find_job(tx, principal, job, project)
+        rows = jobs.attempts(tx, found["id"], index=index, after=(after[0], after[1]), limit=limit + 1)
+        rows, next_page = cut(rows, limit, lambda row: [row["index"], row["number"]])
+        return answer({"items": attempt_views(tx, rows), "next_page": next_page})
+
+
+def _change(database: Database, principal: Principal, once: Once, make: Any) -> Any:
+    """`make(tx)` changes a job, once for each key, and gives its number."""
+    with database.transaction() as tx:
+        number = once(tx, principal.id, lambda: {"job": make(tx)})["job"]
+        tx.flush()
+        row = jobs.find(tx, number)
+        return answer(full_view(tx, row or {}))
+
+
+_CHANGED: dict[int | str, dict[str, Any]] = {**responses(409), 200: {"model": views.JobView}}
+
+
+@router.post("/jobs/{job}/cancel", responses=_CHANGED)
+def cancel_job(
+    job: JobReference,
+    principal: CurrentPrincipal,
+    database: CurrentDatabase,
+    once: CurrentOnce,
+    request: Cancellation | None = None,
+    project: Project = None,
+) -> Any:
+    """Stop a job: its tasks get the signal, their grace, then are killed. Cancelling an ended job changes nothing."""
+    asked = request or Cancellation()
+    indices = _indices(asked.indices)
+
+    def make(tx: Transaction) -> int:
+        number = control.find_job(tx, principal, job, project)["id"]
+        cancelling.cancel_job(tx, principal, number, indices, asked.message)
+        return number
+
+    return _change(database, principal, once, make)
+
+
+@router.post("/jobs/{job}/hold", responses=_CHANGED)
+def hold_job(job: JobReference, principal: CurrentPrincipal, database: CurrentDatabase, once: CurrentOnce, project: Project = None) -> Any:
+    """Keep what has not started from starting. What runs goes on."""
+    return _change(database, principal, once, lambda tx: control.hold(tx, principal, job, project)["id"])
+
+
+@router.post("/jobs/{job}/release", responses=_CHANGED)
+def release_job(
+    job: JobReference, principal: CurrentPrincipal, database: CurrentDatabase, once: CurrentOnce, project: Project = None
+) -> Any:
+    """Let a held job start."""
+    return _change(database, principal, once, lambda tx: control.release(tx, principal, job, project)["id"])
+
+
+@router.post("/jobs/{job}/retry", status_code=201, responses={**responses(409, 429), 201: {"model": views.JobView}})
+def retry_job(
+    job: JobReference,
+    principal: CurrentPrincipal,
+    database: CurrentDatabase,
+    once: CurrentOnce,
+    request: Retrial | None = None,
+    project: Project = None,
+) -> Any:
+    """Submit an ended job again, as a new job with `retry_of`. Of an array only the indices that failed, unless `all` is asked for."""
+    only = (request or Retrial()).only
+    with database.transaction() as tx:
+        number = once(tx, principal.id, lambda: {"job": control.retry(tx, principal, job, only=only, project=project)["id"]})["job"]
+        view = full_view(tx, jobs.find(tx, number) or {})
+    return answer(view, 201, {"Location": f"/v1/jobs/{view['metadata']['id']}"})
+
+
+def _indices(text: str | None) -> IndexRanges | None:
+    if text is None:
+        return None
+    try:
+        return IndexRanges.parse(text)
+    except ValueError as error:
+        raise InvalidDocument([FieldProblem("/indices", str(error))]) from error
