@@ -115,6 +115,7 @@ create table clusters (
     lease_expires_at timestamptz,                      -- null: no lease; infinity: parked, nothing may start elsewhere
     lease_free_at    timestamptz,                      -- no attempt of an older epoch can still run after this
     desired_version  bigint not null default 0,        -- grows in each transaction that changes what the agent should do
+    started_count    bigint not null default 0,        -- attempts ever placed here: who places more must know of all before
     version          bigint not null default 1,
     agent            jsonb not null default '{}',      -- version, host, clock skew: for people
     removed_at       timestamptz,
@@ -172,6 +173,7 @@ create table jobs (
     submitted_at    timestamptz not null default now(),
     started_at      timestamptz,
     ended_at        timestamptz,
+    first_failure   jsonb,                             -- of an array: {reason, message} of the first element that failed for good
     dependents_due  boolean not null default false,    -- it ended, and jobs that wait for it have not been told yet
     check (pending_count + delayed_count + starting_count + running_count + stopping_count
            + succeeded_count + failed_count + cancelled_count = element_count)
