@@ -8,7 +8,6 @@ Idempotency keys and audit rows are not touched: both are kept for ever, as a lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from psycopg import sql
@@ -22,11 +21,6 @@ WEEKS_AHEAD = 8
 _PREFIX = "events_"
 
 log = logging.getLogger("bushel.control")
-
-
-def start(database: Database, lease: Lease, *, retention_days: int = RETENTION_DAYS) -> Callable[[], int]:
-    """The step of one term of leadership."""
-    return lambda: step(database, lease, retention_days=retention_days)
 
 
 def step(database: Database, lease: Lease, *, retention_days: int = RETENTION_DAYS) -> int:
