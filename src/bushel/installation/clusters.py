@@ -169,12 +169,12 @@ def await_ready(home: Home, settings: Settings, name: str) -> str:
 
 def holds_lease(cluster: dict[str, Any]) -> bool:
     """Whether a cluster, as the API shows it, has an agent that takes work now."""
-    return cluster["status"]["state"] == "ready"
+    return cluster["state"] == "ready"
 
 
 def clock_skew_seconds(cluster: dict[str, Any]) -> float | None:
     """How far the clock of the cluster's agent is off."""
-    return cluster["status"].get("clock_skew_seconds")
+    return cluster["agent"].get("clock_skew_seconds")
 
 
 def capacity_words(capacities: Sequence[dict[str, int]]) -> str:

@@ -54,7 +54,7 @@ class ControlPlane:
     def make_cluster(self, name: str, site: str, *, key: str) -> str:
         """Make a cluster. Returns its agent's token; asked again with the same key, the same one."""
         made = self._caller.call(Operation("POST", "/v1/clusters", document={"name": name, "site": site}, headers=with_key(key)))
-        return made["token"]
+        return made["agent_token"]
 
     def remove_cluster(self, name: str) -> None:
         self._caller.call(Operation("DELETE", f"/v1/clusters/{quote(name)}"))

@@ -62,7 +62,7 @@ def prepare(home: Home, installation_id: str, before: Embedded | None) -> Embedd
     if folder != home.postgres and not home.postgres.is_symlink():
         home.postgres.symlink_to(folder)
     port = before.port if before and (is_free(HOST, before.port) or working_in(folder / "data")) else free_port(HOST)
-    return Embedded(port=port, folder=str(folder), binaries=str(_reachable_binaries(uid)), uid=uid)
+    return Embedded(port=port, folder=str(folder), binaries=str(reachable_binaries(uid)), uid=uid)
 
 
 def initialise(home: Home, embedded: Embedded) -> None:
@@ -222,7 +222,7 @@ def _choose_folder(home: Home, installation_id: str, uid: int | None) -> Path:
     return REACHABLE / installation_id
 
 
-def _reachable_binaries(uid: int | None) -> Path:
+def reachable_binaries(uid: int | None) -> Path:
     """The wheel's own binaries where they can be run, else a copy of them."""
     found = binaries()
     if uid is None or (_passable(found) and found.joinpath("postgres").stat().st_mode & 0o005 == 0o005):
