@@ -58,7 +58,7 @@ GROUPS = {
     "scope": Entry(TENANCY, "scope", "organisations, teams and projects"),
     "principal": Entry(TENANCY, "principal", "users and service accounts"),
     "role": Entry(TENANCY, "role", "who has which role where"),
-    "token": Entry(TENANCY, "token", "tokens: create, list, revoke"),
+    "token": Entry(TENANCY, "token", "tokens: add, list, revoke"),
     "secret": Entry(TENANCY, "secret", "secrets that jobs are given"),
     "context": Entry(SELF, "context", "which Bushel this command talks to"),
     "schema": Entry(SELF, "schema", "JSON Schemas of what you write"),

@@ -111,6 +111,6 @@ VERBS = {
         "ls": Command("list contexts", _ls, connects=False),
         "add": Command("name a Bushel, with a token for it", _add, _add_arguments, output=False, connects=False),
         "use": Command("talk to this one from now on", _use, _use_arguments, output=False, connects=False),
-        "rm": Command("forget a context and its token", _remove, _remove_arguments, output=False, connects=False),
+        "remove": Command("forget a context and its token", _remove, _remove_arguments, output=False, connects=False),
     }
 }

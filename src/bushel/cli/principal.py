@@ -61,7 +61,7 @@ def _show_made(session: Session, made: dict[str, Any]) -> None:
     if token:
         session.note("This token is shown once. Give it to them by a way that only they can read.")
     elif session.for_people:
-        session.next(f"bushel role grant {made['name']} member SCOPE", f"bushel token create NAME --principal {made['name']}")
+        session.next(f"bushel role grant {made['name']} member SCOPE", f"bushel token add NAME --principal {made['name']}")
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ VERBS = {
     "principal": {
         "ls": Command("list users and service accounts", _ls),
         "get": Command("show one", _get, _one),
-        "create": Command("add a user or a service account", _create, _create_arguments),
+        "add": Command("add a user or a service account", _create, _create_arguments),
         "enrol": Command("make a first token again; all earlier ones end", _enrol, _one),
         "disable": Command("stop everything that their tokens do", _disable, _one),
         "enable": Command("let their tokens work again", _enable, _one),

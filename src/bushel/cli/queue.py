@@ -153,8 +153,8 @@ VERBS = {
     "queue": {
         "ls": Command("list queues", _ls),
         "get": Command("show one queue", _get, _one),
-        "create": Command("make a queue", _create, _create_arguments),
+        "add": Command("make a queue", _create, _create_arguments),
         "set": Command("change a queue's weight or limits", _change, _change_arguments),
-        "rm": Command("remove a queue that nothing uses", _remove, _one, output=False),
+        "remove": Command("remove a queue that nothing uses", _remove, _one, output=False),
     }
 }

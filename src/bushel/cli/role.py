@@ -63,6 +63,6 @@ VERBS = {
     "role": {
         "ls": Command("list roles", _ls, _ls_arguments),
         "grant": Command("give somebody a role at a scope", _grant, _grant_arguments),
-        "rm": Command("take a role away", _remove, _remove_arguments, output=False),
+        "remove": Command("take a role away", _remove, _remove_arguments, output=False),
     }
 }

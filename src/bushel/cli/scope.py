@@ -77,8 +77,8 @@ VERBS = {
     "scope": {
         "ls": Command("list the scopes that you may see", _ls, _ls_arguments),
         "get": Command("show one scope", _get, _one),
-        "create": Command("make a team or a project", _create, _create_arguments),
+        "add": Command("make a team or a project", _create, _create_arguments),
         "set": Command("give a scope another queue", _set, _set_arguments),
-        "rm": Command("remove an empty team or project", _remove, _one, output=False),
+        "remove": Command("remove an empty team or project", _remove, _one, output=False),
     }
 }

@@ -90,6 +90,6 @@ VERBS = {
     "secret": {
         "ls": Command("list the names of secrets", _ls, _scope),
         "set": Command("store a value, from a prompt, a file or standard input", _set, _set_arguments),
-        "rm": Command("remove a secret", _remove, _one, output=False),
+        "remove": Command("remove a secret", _remove, _one, output=False),
     }
 }

@@ -80,7 +80,7 @@ def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
 VERBS = {
     "token": {
         "ls": Command("list tokens", _ls, _ls_arguments),
-        "create": Command("make a token", _create, _create_arguments),
+        "add": Command("make a token", _create, _create_arguments),
         "revoke": Command("end tokens, at once", _revoke, _revoke_arguments, output=False),
     }
 }

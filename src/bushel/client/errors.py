@@ -50,6 +50,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "of_answer",
+    "of_code",
     "of_failure",
 ]
 
@@ -67,13 +68,13 @@ class Refused(BushelError):
 
 
 class LogStreamLost(BushelError):
-    """A log stream broke before its end and could not be taken up again. `offset` is where to go on."""
+    """A log stream broke before its end and could not be taken up again. `resume` is where to go on."""
 
     code = "log_stream_lost"
 
-    def __init__(self, message: str, *, offset: int, suggestion: str | None = None) -> None:
+    def __init__(self, message: str, *, resume: str | None, suggestion: str | None = None) -> None:
         super().__init__(message, suggestion=suggestion)
-        self.offset = offset
+        self.resume = resume
 
 
 class _JobEnded(BushelError):
@@ -140,6 +141,11 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes) -> BushelErr
     if kind is Refused and problem.get("request_id"):
         detail = f"{detail} (request {problem['request_id']})"
     return _with_problem(kind(detail, suggestion=suggestion), problem)
+
+
+def of_code(code: str, message: str, suggestion: str | None = None) -> BushelError:
+    """The error that the server names by its code alone, in the middle of a stream."""
+    return (_BY_CODE.get(code) or Refused)(message, suggestion=suggestion)
 
 
 def of_failure(failure: TransportFailure, url: str) -> BushelError:

@@ -5,11 +5,20 @@ Guarantees: any bytes come out as they went in; what is no record is shown as it
 
 from __future__ import annotations
 
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from bushel.client.sse import ServerEvent
+
 
 class LogRecord:
     """One line, or a part of one. `text` is what the task wrote, with its newline unless the next record goes on with the line.
 
-    `next_offset` is where to go on reading behind it.
+    `next_offset` is where the record behind it begins.
     """
 
     __slots__ = ("at", "attempt", "index", "next_offset", "rank", "stream", "text")
@@ -27,6 +36,48 @@ class LogRecord:
         return f"LogRecord({self.at} {self.index}.{self.attempt} rank {self.rank} {self.stream} {self.text!r})"
 
 
+class LogNotice:
+    """What the server says about a log. `kind`: `dropped` (older records are gone for the limit), `ended` (this log is complete),
+    `cut` (its end was never received: output is missing), `end` (all is over; nothing follows)."""
+
+    __slots__ = ("data", "kind")
+
+    def __init__(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"LogNotice({self.kind} {dict(self.data)})"
+
+
+class LogPage:
+    """Part of one log. `ended`: nothing will follow `size_bytes`; `dropped`: these bytes ahead of the page are gone."""
+
+    __slots__ = ("dropped", "ended", "next_offset", "records", "size_bytes")
+
+    def __init__(self, headers: Mapping[str, str], body: bytes, *, index: int, attempt: int, rank: int, offset: int) -> None:
+        self.next_offset = int(headers.get("bushel-next-offset", offset + len(body)))
+        self.size_bytes = int(headers.get("bushel-log-size", self.next_offset))
+        self.ended = headers.get("bushel-log-ended") == "true"
+        self.dropped = headers.get("bushel-log-dropped")
+        self.records = parse_records(body, index=index, attempt=attempt, rank=rank, offset=self.next_offset - len(body))
+
+
+def read_log_event(event: ServerEvent) -> list[LogRecord | LogNotice]:
+    """What one event of a followed log holds."""
+    try:
+        data = json.loads(event.data)
+    except ValueError:
+        return []
+    if event.event != "log":
+        return [LogNotice(event.event, data)]
+    found: list[LogRecord | LogNotice] = []
+    if data.get("dropped_bytes"):
+        found.append(LogNotice("dropped", data))
+    found += parse_records(_bytes_of(data), index=data["index"], attempt=data["attempt"], rank=data["rank"], offset=data["offset"])
+    return found
+
+
 def parse_records(data: bytes, *, index: int, attempt: int, rank: int, offset: int) -> list[LogRecord]:
     """The records in `data`, which begins at `offset` of its log and holds whole records."""
     records = []
@@ -35,6 +86,14 @@ def parse_records(data: bytes, *, index: int, attempt: int, rank: int, offset: i
         at, stream, text = _split(line)
         records.append(LogRecord(at, stream, text, index=index, attempt=attempt, rank=rank, next_offset=offset))
     return records
+
+
+def _bytes_of(data: Mapping[str, Any]) -> bytes:
+    if "base64" in data:
+        import binascii
+
+        return binascii.a2b_base64(data["base64"])
+    return data.get("text", "").encode()
 
 
 def _lines(data: bytes) -> list[bytes]:

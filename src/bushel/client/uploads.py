@@ -24,7 +24,7 @@ def upload(caller: Caller, project: str, packed: Packed) -> bool:
     except NotFound:
         pass
     path = blobs.path(project, packed.digest)
-    headers = {"Content-Type": "application/octet-stream"}
+    headers = {"Content-Type": "application/gzip"}
     try:
         status, answered, body = caller.transport.send("PUT", path, Upload(packed.file, packed.size_bytes), headers, UPLOAD_TIMEOUT_SECONDS)
     except TransportFailure as failure:

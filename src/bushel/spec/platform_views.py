@@ -5,7 +5,7 @@ Times are RFC 3339 in UTC.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -96,40 +96,66 @@ class AuditView(TypedDict):
 class SiteView(TypedDict):
     name: str
     jurisdiction: str
-    created_at: NotRequired[str]
+    cluster_count: int
+    created_at: str
 
 
 class ClusterView(TypedDict):
+    """`state`: `ready`; `parked` (its agent said farewell, its tasks go on); `silent` (its lease ran out); `waiting` (no agent)."""
+
     name: str
     site: str
+    jurisdiction: str
     engine: str
-    state: NotRequired[str]
-    agent: NotRequired[dict[str, Any]]
+    state: Literal["ready", "parked", "silent", "waiting"]
+    epoch: int
+    lease_expires_at: str | None
+    lease_free_at: str | None
+    agent: dict[str, Any]
+    node_count: int
+    live_attempts: int
+    version: int
+    created_at: str
 
 
 class ClusterMadeView(ClusterView):
-    token: str  # of the agent; no other answer shows it
+    agent_token: str  # no other answer shows it
 
 
 class NodeView(TypedDict):
-    """`capacity` in smallest units, by resource name."""
+    """Amounts in smallest units, by resource name."""
 
-    cluster: str
-    site: NotRequired[str]
     name: str
-    state: str
+    cluster: str
+    site: str
+    state: Literal["ready", "lost", "unreachable"]
+    cordoned: bool
+    cordoned_at: str | None
     capacity: dict[str, int]
+    held: dict[str, int]
     labels: dict[str, str]
     topology: list[list[str]]
     detail: dict[str, Any]
+    version: int
     reported_at: str
 
 
 class EventView(TypedDict):
+    """A fact that became true. `position` is where to go on behind it."""
+
     position: str
     at: str
     kind: str
     scope: str
+    job: str | None
     object: str
     actor: str
     body: dict[str, Any]
+
+
+class EventListView(TypedDict):
+    """`position` is where to watch from to see everything that is not listed."""
+
+    items: list[EventView]
+    next_page: str | None
+    position: str

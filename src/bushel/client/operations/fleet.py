@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from bushel.spec.views import Page
 
 
-def sites_page(*, limit: int | None = None, page: str | None = None) -> Operation[Page[SiteView]]:
-    return Operation("GET", "/v1/sites", parameters=[("limit", limit), ("page", page)])
+def sites_page(*, page: str | None = None) -> Operation[Page[SiteView]]:
+    return Operation("GET", "/v1/sites", parameters=[("page", page)])
 
 
 def create_site(name: str, *, jurisdiction: str = "", idempotency_key: str | None = None) -> Operation[SiteView]:
     return Operation("POST", "/v1/sites", document={"name": name, "jurisdiction": jurisdiction}, headers=with_key(idempotency_key))
 
 
-def clusters_page(*, site: str | None = None, limit: int | None = None, page: str | None = None) -> Operation[Page[ClusterView]]:
-    return Operation("GET", "/v1/clusters", parameters=[("site", site), ("limit", limit), ("page", page)])
+def clusters_page(*, limit: int | None = None, page: str | None = None) -> Operation[Page[ClusterView]]:
+    return Operation("GET", "/v1/clusters", parameters=[("limit", limit), ("page", page)])
 
 
 def get_cluster(name: str) -> Operation[ClusterView]:
@@ -32,8 +32,9 @@ def create_cluster(name: str, *, site: str, engine: str = "local", idempotency_k
     return Operation("POST", "/v1/clusters", document={"name": name, "site": site, "engine": engine}, headers=with_key(idempotency_key))
 
 
-def delete_cluster(name: str) -> Operation[None]:
-    return Operation("DELETE", f"/v1/clusters/{quote(name)}")
+def delete_cluster(name: str, *, force: bool = False) -> Operation[None]:
+    """`force` vouches that its tasks no longer run: they end as lost and may run elsewhere."""
+    return Operation("DELETE", f"/v1/clusters/{quote(name)}", parameters=[("force", force or None)])
 
 
 def nodes_page(*, cluster: str | None = None, limit: int | None = None, page: str | None = None) -> Operation[Page[NodeView]]:

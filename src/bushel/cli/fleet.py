@@ -1,0 +1,163 @@
+"""`bushel node` and `bushel site`: where jobs run."""
+
+from __future__ import annotations
+
+import argparse
+
+from bushel.cli.command import Command
+from bushel.cli.failures import Wrong
+from bushel.cli.output import Column, show_list, show_object
+from bushel.cli.session import Session
+from bushel.cli.tenancy_common import every
+from bushel.cli.words import ago, amounts, plain, plural
+from bushel.client.operations import fleet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+# Nodes -------------------------------------------------------------------------------------------------------------
+
+
+def node_name(node: dict[str, Any]) -> str:
+    return f"{node['cluster']}/{node['name']}"
+
+
+def _state(node: dict[str, Any]) -> str:
+    return node["state"] + (", cordoned" if node["cordoned"] else "")
+
+
+def _state_style(node: dict[str, Any]) -> tuple[str, ...]:
+    return ("yellow",) if node["cordoned"] else ("green",) if node["state"] == "ready" else ("red",)
+
+
+def _free(node: dict[str, Any]) -> dict[str, int]:
+    return {name: amount - node["held"].get(name, 0) for name, amount in node["capacity"].items()}
+
+
+NODE_COLUMNS = (
+    Column("NODE", node_name, least=12),
+    Column("SITE", lambda node: node["site"], weight=1),
+    Column("STATE", _state, style=_state_style),
+    Column("HAS", lambda node: amounts(node["capacity"]), least=14),
+    Column("FREE", lambda node: amounts(_free(node)) or "nothing", least=14, weight=3),
+    Column("SEEN", lambda node: ago(node["reported_at"]), weight=2),
+    Column("LABELS", lambda node: " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())), wide=True, least=10),
+)
+
+
+def _node_lines(node: dict[str, Any]) -> Iterator[str]:
+    yield f"{node_name(node)}   {_state(node)}   site {node['site']}"
+    yield f"  has       {amounts(node['capacity'])}"
+    yield f"  held      {amounts(node['held']) or 'nothing'}"
+    if node["topology"]:
+        yield f"  lies in   {' · '.join(f'{level} {place}' for level, place in node['topology'])}"
+    if node["labels"]:
+        yield f"  labels    {' '.join(f'{key}={value}' for key, value in sorted(node['labels'].items()))}"
+    for key, value in sorted(node["detail"].items()):
+        yield from _detail_lines(key, value)
+    yield f"  seen      {ago(node['reported_at'])}"
+
+
+def _detail_lines(key: str, value: Any) -> Iterator[str]:
+    """What the agent says of the machine, how limits are enforced above all."""
+    name = plain(key.replace("_", " "))
+    if isinstance(value, dict):
+        parts = [f"{plain(str(inner)).replace('_', ' ')}: {plain(said)}" for inner, said in value.items()]
+        yield f"  {name:<9} {parts[0] if parts else '–'}"
+        yield from (f"  {'':<9} {part}" for part in parts[1:])
+    elif isinstance(value, list):
+        yield f"  {name:<9} {', '.join(plain(part) for part in value) or '–'}"
+    else:
+        yield f"  {name:<9} {plain(value)}"
+
+
+def _split(text: str, session: Session) -> tuple[str, str]:
+    """`CLUSTER/NODE`, or the name alone where only one node has it."""
+    cluster, separator, node = text.partition("/")
+    if separator:
+        return cluster, node
+    found = [one for one in every(session, lambda page: fleet.nodes_page(page=page)) if one["name"] == text]
+    if len(found) == 1:
+        return found[0]["cluster"], text
+    if not found:
+        from bushel.client.errors import NotFound
+
+        raise NotFound(f"there is no node {text}, or you may not see it", suggestion="bushel node ls")
+    raise Wrong(f"{plural(len(found), 'node')} are called {text}", suggestion=f"name one: {', '.join(node_name(one) for one in found[:5])}")
+
+
+def _nodes(options: argparse.Namespace, session: Session) -> None:
+    nodes = every(session, lambda page: fleet.nodes_page(cluster=options.cluster, page=page))
+    show_list(session, nodes, NODE_COLUMNS, name=node_name, empty="no nodes yet: an agent brings its own with it")
+
+
+def _nodes_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cluster", metavar="CLUSTER")
+
+
+def _node(options: argparse.Namespace, session: Session) -> None:
+    cluster, name = _split(options.node, session)
+    show_object(session, session.call(fleet.get_node(cluster, name)), name=node_name, lines=_node_lines)
+
+
+def _cordon(options: argparse.Namespace, session: Session) -> None:
+    for text in options.nodes:
+        node = session.call(fleet.cordon(*_split(text, session)))
+        session.note(f"{node['cluster']}/{node['name']} is cordoned: nothing more starts there, what runs goes on")
+
+
+def _uncordon(options: argparse.Namespace, session: Session) -> None:
+    for text in options.nodes:
+        node = session.call(fleet.uncordon(*_split(text, session)))
+        session.note(f"{node['cluster']}/{node['name']} takes work again")
+
+
+def _one_node(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", metavar="[CLUSTER/]NODE")
+
+
+def _many_nodes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("nodes", metavar="[CLUSTER/]NODE", nargs="+")
+
+
+# Sites -------------------------------------------------------------------------------------------------------------
+
+
+SITE_COLUMNS = (
+    Column("NAME", lambda site: site["name"]),
+    Column("JURISDICTION", lambda site: site["jurisdiction"] or "–"),
+    Column("CLUSTERS", lambda site: f"{site['cluster_count']:,}", right=True),
+    Column("ADDED", lambda site: ago(site["created_at"]), weight=1),
+)
+
+
+def _sites(_: argparse.Namespace, session: Session) -> None:
+    sites = every(session, lambda page: fleet.sites_page(page=page))
+    show_list(session, sites, SITE_COLUMNS, name=lambda site: site["name"], empty="no sites yet\nNext: bushel cluster add NAME --site SITE")
+
+
+def _add_site(options: argparse.Namespace, session: Session) -> None:
+    site = session.call(fleet.create_site(options.name, jurisdiction=options.jurisdiction))
+    show_object(session, site, name=lambda made: made["name"], lines=lambda made: [f"{made['name']} {made['jurisdiction']}".rstrip()])
+
+
+def _site_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--jurisdiction", metavar="CODE", default="", help="whose law holds there: cn, us, eu")
+
+
+VERBS = {
+    "node": {
+        "ls": Command("list nodes", _nodes, _nodes_arguments),
+        "get": Command("show a node: what it has, what is held, how limits are enforced", _node, _one_node),
+        "cordon": Command("let no new work onto nodes", _cordon, _many_nodes, output=False),
+        "uncordon": Command("let work onto nodes again", _uncordon, _many_nodes, output=False),
+    },
+    "site": {
+        "ls": Command("list sites", _sites),
+        "add": Command("add a site", _add_site, _site_arguments),
+    },
+}

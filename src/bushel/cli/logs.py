@@ -1,0 +1,132 @@
+"""`bushel logs`: what tasks print, by index, attempt, rank and stream."""
+
+from __future__ import annotations
+
+import argparse
+
+from bushel.cli import exits
+from bushel.cli.command import Command
+from bushel.cli.following import PATIENCE_SECONDS, Printer, follow_output
+from bushel.cli.job_views import TERMINAL_STATES, is_array
+from bushel.cli.session import Session
+from bushel.client.log_records import LogNotice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PAGE_BYTES = 1024 * 1024
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="id, or name of the newest")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
+    parser.add_argument("--index", metavar="N", type=int, help="of an array")
+    parser.add_argument("--attempt", metavar="N", type=int, help="default: the latest")
+    parser.add_argument("--rank", metavar="N", type=int, help="of a gang")
+    parser.add_argument("--stream", choices=("stdout", "stderr"), metavar="STREAM", help="stdout or stderr; default both")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="say when each line was written")
+    parser.add_argument("--tail", metavar="N", type=int, help="only the last N lines of each task")
+    parser.add_argument("--from", dest="resume", metavar="POSITION", help="go on where a lost stream broke off")
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    from bushel.client.operations import jobs, logs
+
+    job: dict[str, Any] = dict(session.call(jobs.get(options.job, project=session.project)))
+    several = _several_tasks(job, options)
+    printer = Printer(session, apart=False, prefix=several, times=options.timestamps, array=is_array(job))
+    if not options.follow and job["status"]["state"] not in TERMINAL_STATES:
+        return _print_now(options, session, job, printer)
+    if options.tail is not None:
+        return _print_now(options, session, job, printer)
+    stream = logs.follow_logs(
+        job["metadata"]["id"],
+        index=options.index,
+        attempt=options.attempt,
+        rank=options.rank,
+        stream=options.stream,
+        resume=options.resume,
+        patience_seconds=PATIENCE_SECONDS,
+    )
+    try:
+        end = follow_output(session, job, stream, printer)
+    except KeyboardInterrupt:
+        session.note(f"\nThe job goes on.\nNext: bushel logs -f {job['metadata']['id']}")
+        return exits.INTERRUPTED
+    if not end.get("complete", True) or not printer.complete:
+        session.note("Some of the output was never received.")
+        return exits.ERROR
+    return exits.OK
+
+
+def _print_now(options: argparse.Namespace, session: Session, job: dict[str, Any], printer: Printer) -> int:
+    """What there is now, task by task."""
+    from bushel.client.operations import logs
+
+    for index, attempt, rank in _tasks(options, session, job):
+        offset, lines = 0, []
+        while True:
+            page = session.call(
+                logs.log_page(
+                    job["metadata"]["id"],
+                    index=index,
+                    attempt=attempt,
+                    rank=rank,
+                    stream=options.stream,
+                    offset=offset,
+                    limit=PAGE_BYTES,
+                )
+            )
+            if options.tail is not None:
+                lines = [*lines, *page.records][-options.tail :] if options.tail else []
+            else:
+                if page.dropped and offset == 0:
+                    first, _, stop = page.dropped.partition("-")
+                    printer.show(LogNotice("dropped", {"dropped_bytes": int(stop) - int(first), "index": index, "rank": rank}))
+                for record in page.records:
+                    printer.show(record)
+            if page.next_offset <= offset or page.next_offset >= page.size_bytes:
+                break
+            offset = page.next_offset
+        for record in lines:
+            printer.show(record)
+    return exits.OK
+
+
+def _tasks(options: argparse.Namespace, session: Session, job: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Index, attempt and rank of each task whose output is asked for: of the latest attempt of each element, unless one is named."""
+    from bushel.client.operations import jobs
+
+    latest: dict[int, dict[str, Any]] = {}
+    for attempt in session.pages(lambda page: jobs.attempts_page(job["metadata"]["id"], index=options.index, page=page)):
+        wanted = options.attempt is None or attempt["number"] == options.attempt
+        if wanted and attempt["number"] >= latest.get(attempt["index"], attempt)["number"]:
+            latest[attempt["index"]] = attempt
+    tasks = []
+    for index, attempt in sorted(latest.items()):
+        ranks = range(max((part["ranks"][1] for part in attempt["placement"]), default=1))
+        tasks += [(index, attempt["number"], rank) for rank in ranks if options.rank is None or rank == options.rank]
+    return tasks
+
+
+def _several_tasks(job: dict[str, Any], options: argparse.Namespace) -> bool:
+    spec = job.get("spec") or {}
+    gang = (
+        (spec.get("nodes") or 1) > 1
+        or len(spec.get("groups") or []) > 1
+        or any(group.get("count", 1) > 1 for group in spec.get("groups") or [])
+    )
+    return (is_array(job) and options.index is None) or (gang and options.rank is None)
+
+
+COMMANDS = {
+    "logs": Command(
+        "show what a job prints",
+        _run,
+        _arguments,
+        description="Show what a job prints. A stream that breaks off and cannot be taken up again exits with 1 and says how to go on.",
+        examples="  bushel logs -f k7q2m\n  bushel logs k7q2m --index 17 --stream stderr\n  bushel logs train --rank 0 --tail 20",
+        output=False,
+    )
+}
