@@ -14,7 +14,7 @@ from typing import Any
 
 from bushel.control.audit import audit
 from bushel.control.reports import LARGEST, clean_text
-from bushel.domain.errors import Conflict, NotFound
+from bushel.domain.errors import Conflict, Forbidden, NotFound
 from bushel.domain.principal import Principal
 from bushel.store import clusters, nodes, tokens
 from bushel.store.database import SCHEDULE, Event, Transaction
@@ -52,7 +52,7 @@ def may_change(tx: Transaction, principal: Principal) -> str:
         principal.may("fleet:change", path)
     else:
         principal.may("fleet:change", principal.paths("fleet:read")[0])
-        raise NotFound("there is no fleet that you may change")
+        raise Forbidden(f"{principal.name} may not change the fleet", suggestion=f"ask an admin of {path}")
     return path
 
 

@@ -59,18 +59,31 @@ def known(tx: Transaction, principal: Principal, name: str) -> dict[str, Any]:
     raise NotFound(f"there is no principal {name}, or you may not see it")
 
 
-def administered(tx: Transaction, principal: Principal, name: str) -> dict[str, Any]:
-    """One whom the principal administers: it may change principals where the other belongs, and is no less than the other.
+def administered(tx: Transaction, principal: Principal, name: str, *, to_read: bool = False) -> dict[str, Any]:
+    """One whom the principal administers: it is admin of where the other belongs, and no less than the other anywhere.
 
     Raises:
         NotFound: there is none, or the principal may not know of it.
-        Forbidden: the other is not this principal's to administer.
+        Forbidden: the other is not this principal's to administer, or, unless it is `to_read`, its token is only for reading.
     """
     found = known(tx, principal, name)
-    if found["scope"] is None or not principal.can("principal:change", found["scope"]):
-        raise Forbidden(f"{principal.name} may not change {name}", suggestion=f"ask an admin of {found['scope'] or 'the organisation'}")
+    if found["scope"] is None or not covers(principal.bindings, found["scope"], Role.ADMIN):
+        raise Forbidden(
+            f"{principal.name} does not administer {name}", suggestion=f"ask an admin of {found['scope'] or 'the organisation'}"
+        )
     insist_covers(principal, roles.of_principal(tx, found["id"]), name)
+    if not to_read:
+        insist_on_writing(principal)
     return found
+
+
+def insist_on_writing(principal: Principal) -> None:
+    """
+    Raises:
+        Forbidden: the token is only for reading.
+    """
+    if "write" not in principal.token_scopes:
+        raise Forbidden("this token is only for reading", suggestion="use a token that is not only for reading")
 
 
 def lock_organisation(tx: Transaction, path: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bushel.control.audit import audit
-from bushel.control.guards import administered, insist_on_an_admin, known, lock_organisation, scope_for
+from bushel.control.guards import administered, insist_on_an_admin, insist_on_writing, known, lock_organisation, scope_for
 from bushel.domain.errors import Conflict, FieldProblem, Forbidden, InvalidDocument, NotFound
 from bushel.domain.permissions import TOKEN_SCOPES, ScopeKind
 from bushel.domain.principal import Principal
@@ -35,7 +35,6 @@ def create_principal(tx: Transaction, principal: Principal, kind: str, name: str
 
 def enrol(tx: Transaction, principal: Principal, name: str) -> dict[str, Any]:
     """A first token once more, for a person who lost theirs. All their earlier tokens end."""
-    _insist_on_writing(principal)
     other = administered(tx, principal, name)
     if other["kind"] != "user" or other["id"] == principal.id:
         raise Conflict("only other people are enrolled", suggestion="POST /v1/tokens makes tokens for yourself and service accounts")
@@ -94,7 +93,7 @@ def revoke_token(tx: Transaction, principal: Principal, token_id: str) -> dict[s
             raise _no_token(token_id) from None
     else:
         other = _seen(tx, found["principal"])
-    _insist_on_writing(principal)
+    insist_on_writing(principal)
     if found["revoked_at"] is None:
         tokens.revoke(tx, token_id)
         _note_token(tx, principal, "revoked", token_id, other)
@@ -103,7 +102,7 @@ def revoke_token(tx: Transaction, principal: Principal, token_id: str) -> dict[s
 
 def token_owner(tx: Transaction, principal: Principal, name: str | None) -> int:
     """Whose tokens the principal may list: its own, or of somebody whom it administers."""
-    return principal.id if name in (None, principal.name) else administered(tx, principal, str(name))["id"]
+    return principal.id if name in (None, principal.name) else administered(tx, principal, str(name), to_read=True)["id"]
 
 
 def insist_on_making_tokens(tx: Transaction, principal: Principal, name: str | None) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def insist_on_making_tokens(tx: Transaction, principal: Principal, name: str | N
     Raises:
         NotFound, Forbidden: not a token that this principal may make.
     """
-    _insist_on_writing(principal)
+    insist_on_writing(principal)
     if name is None or name == principal.name:
         return _seen(tx, principal.name)
     other = administered(tx, principal, name)
@@ -131,11 +130,6 @@ def _no_later_than_its_maker(tx: Transaction, principal: Principal, expires_at: 
     raise InvalidDocument(
         [FieldProblem("/expires_at", f"a token may not outlive the one that makes it, which expires at {limit.isoformat()}")]
     )
-
-
-def _insist_on_writing(principal: Principal) -> None:
-    if "write" not in principal.token_scopes:
-        raise Forbidden("this token is only for reading", suggestion="use a token that is not only for reading")
 
 
 def _home(tx: Transaction, principal: Principal, name: str) -> str:

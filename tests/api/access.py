@@ -1,0 +1,211 @@
+"""Who may do what, as a table beside the code that decides it: every route, for an object of one's own team and of another.
+
+A rule says the lowest role, bound to the object's team, that may (`least`), and what others meet: `refused` who can
+see the place but may not do this, `hidden` who cannot see it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.api.conftest import Client
+
+RANK = {"anyone": 0, "viewer": 1, "member": 2, "manager": 3, "admin": 4, "organisation": 5}
+"""`anyone`: a valid token is enough. `organisation`: an admin of the organisation."""
+
+_numbers = itertools.count(1)
+
+
+def fresh(prefix: str) -> str:
+    return f"{prefix}{next(_numbers)}"
+
+
+@dataclass
+class Ask:
+    """A request that does something if it is let through."""
+
+    path: str
+    json: Any = None
+    params: dict[str, Any] = field(default_factory=dict)
+    content: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def send(self, client: Client, method: str) -> Any:
+        return client.request(method, self.path, json=self.json, params=self.params, content=self.content, headers=self.headers)
+
+
+@dataclass
+class World:
+    """`admin` may do everything; `team` is the place whose object is asked for."""
+
+    admin: Client
+    team: str
+
+    @property
+    def project(self) -> str:
+        return f"{self.team}/main"
+
+    def made(self, path: str, **rest: Any) -> dict[str, Any]:
+        answer = self.admin.post(path, **rest)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def new_project(self) -> str:
+        return self.made("/v1/scopes", json={"path": f"{self.team}/{fresh('p')}"})["path"]
+
+    def new_service(self) -> str:
+        return self.made("/v1/principals", json={"name": fresh("robot"), "kind": "service", "scope": self.team})["name"]
+
+    def new_queue(self) -> str:
+        parent = self.team.rpartition("/")[2]
+        return self.made("/v1/queues", json={"name": fresh("q"), "scope": self.team, "parent": parent})["name"]
+
+    def new_secret(self) -> str:
+        name = fresh("S")
+        assert self.admin.put(f"/v1/secrets/{name}", params={"scope": self.team}, json={"value": "x"}).status_code == 200
+        return name
+
+    def new_binding(self) -> str:
+        name = self.new_service()
+        assert self.admin.put("/v1/roles", json={"principal": name, "scope": self.team, "role": "viewer"}).status_code == 200
+        return name
+
+    def new_token(self) -> str:
+        return self.made("/v1/tokens", json={"name": "t", "principal": self.new_service()})["id"]
+
+    def new_user(self) -> str:
+        return self.made("/v1/principals", json={"name": fresh("user"), "scope": "home"})["name"]
+
+    def new_job(self, **fields: Any) -> str:
+        made = self.made("/v1/jobs", json={"name": fresh("job"), "run": "true", **fields}, params={"project": self.project})
+        return made["metadata"]["id"]
+
+    def ended_job(self) -> str:
+        job = self.new_job(hold=True)
+        assert self.admin.post(f"/v1/jobs/{job}/cancel", json={}).status_code == 200
+        return job
+
+    def new_site(self) -> str:
+        return self.made("/v1/sites", json={"name": fresh("site")})["name"]
+
+    def new_cluster(self) -> str:
+        return self.made("/v1/clusters", json={"name": fresh("cluster"), "site": self.new_site()})["name"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    least: str
+    ask: Callable[[World], Ask]
+    refused: int = 403
+    hidden: int = 404
+    roleless: int | None = None  # who has no role anywhere, when that is told apart from `hidden`
+    writes: bool | None = None  # needs a token that may write; None: every method but GET and HEAD
+    audited: bool = True  # doing it leaves an audit row; of routes that change something
+
+
+def _archive() -> tuple[str, bytes]:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        member = tarfile.TarInfo(fresh("file"))
+        archive.addfile(member, io.BytesIO(b""))
+    content = buffer.getvalue()
+    return f"sha256:{hashlib.sha256(content).hexdigest()}", content
+
+
+def _upload(world: World) -> Ask:
+    digest, content = _archive()
+    return Ask(f"/v1/projects/{world.project}/blobs/{digest}", content=content, headers={"Content-Type": "application/gzip"})
+
+
+def _uploaded(world: World) -> Ask:
+    ask = _upload(world)
+    assert ask.send(world.admin, "PUT").status_code == 201
+    return Ask(ask.path)
+
+
+RULES: dict[tuple[str, str], Rule] = {
+    ("GET", "/v1/whoami"): Rule("anyone", lambda w: Ask("/v1/whoami")),
+    ("GET", "/v1/scopes"): Rule("viewer", lambda w: Ask("/v1/scopes", params={"under": w.team})),
+    ("POST", "/v1/scopes"): Rule("admin", lambda w: Ask("/v1/scopes", json={"path": f"{w.team}/{fresh('new')}"})),
+    ("GET", "/v1/scopes/{path}"): Rule("viewer", lambda w: Ask(f"/v1/scopes/{w.project}")),
+    ("PATCH", "/v1/scopes/{path}"): Rule("admin", lambda w: Ask(f"/v1/scopes/{w.new_project()}", json={"queue": w.new_queue()})),
+    ("DELETE", "/v1/scopes/{path}"): Rule("admin", lambda w: Ask(f"/v1/scopes/{w.new_project()}")),
+    ("GET", "/v1/roles"): Rule("viewer", lambda w: Ask("/v1/roles", params={"scope": w.team})),
+    ("PUT", "/v1/roles"): Rule("admin", lambda w: Ask("/v1/roles", json={"principal": w.new_service(), "scope": w.team, "role": "admin"})),
+    ("DELETE", "/v1/roles"): Rule("admin", lambda w: Ask("/v1/roles", params={"scope": w.team, "principal": w.new_binding()})),
+    ("GET", "/v1/principals"): Rule("anyone", lambda w: Ask("/v1/principals")),
+    ("POST", "/v1/principals"): Rule(
+        "admin", lambda w: Ask("/v1/principals", json={"name": fresh("robot"), "kind": "service", "scope": w.team})
+    ),
+    ("GET", "/v1/principals/{name}"): Rule("viewer", lambda w: Ask(f"/v1/principals/{w.new_service()}")),
+    ("POST", "/v1/principals/{name}/enrol"): Rule(
+        "organisation", lambda w: Ask(f"/v1/principals/{w.new_user()}/enrol"), hidden=403, roleless=404
+    ),
+    ("POST", "/v1/principals/{name}/disable"): Rule("admin", lambda w: Ask(f"/v1/principals/{w.new_service()}/disable")),
+    ("POST", "/v1/principals/{name}/enable"): Rule("admin", lambda w: Ask(f"/v1/principals/{w.new_service()}/enable")),
+    ("GET", "/v1/tokens"): Rule("admin", lambda w: Ask("/v1/tokens", params={"principal": w.new_service()})),
+    ("POST", "/v1/tokens"): Rule("admin", lambda w: Ask("/v1/tokens", json={"name": "t", "principal": w.new_service()})),
+    ("POST", "/v1/tokens/{token}/revoke"): Rule("admin", lambda w: Ask(f"/v1/tokens/{w.new_token()}/revoke"), refused=404),
+    ("GET", "/v1/queues"): Rule("anyone", lambda w: Ask("/v1/queues")),
+    ("POST", "/v1/queues"): Rule(
+        "admin", lambda w: Ask("/v1/queues", json={"name": fresh("q"), "scope": w.team, "parent": w.team.rpartition("/")[2]})
+    ),
+    ("GET", "/v1/queues/{name}"): Rule("viewer", lambda w: Ask(f"/v1/queues/{w.new_queue()}")),
+    ("PATCH", "/v1/queues/{name}"): Rule("admin", lambda w: Ask(f"/v1/queues/{w.new_queue()}", json={"weight": 5})),
+    ("DELETE", "/v1/queues/{name}"): Rule("admin", lambda w: Ask(f"/v1/queues/{w.new_queue()}")),
+    ("GET", "/v1/secrets"): Rule("member", lambda w: Ask("/v1/secrets", params={"scope": w.team})),
+    ("PUT", "/v1/secrets/{name}"): Rule(
+        "manager", lambda w: Ask(f"/v1/secrets/{fresh('S')}", params={"scope": w.team}, json={"value": "x"})
+    ),
+    ("DELETE", "/v1/secrets/{name}"): Rule("manager", lambda w: Ask(f"/v1/secrets/{w.new_secret()}", params={"scope": w.team})),
+    ("GET", "/v1/audit"): Rule("admin", lambda w: Ask("/v1/audit", params={"scope": w.team})),
+    ("GET", "/v1/schemas/job"): Rule("anyone", lambda w: Ask("/v1/schemas/job")),
+    ("POST", "/v1/jobs"): Rule("member", lambda w: Ask("/v1/jobs", json={"run": "true"}, params={"project": w.project})),
+    ("GET", "/v1/jobs"): Rule("viewer", lambda w: Ask("/v1/jobs", params={"project": w.project})),
+    ("GET", "/v1/jobs/{job}"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}")),
+    ("GET", "/v1/jobs/{job}/attempts"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/attempts")),
+    ("GET", "/v1/jobs/{job}/explain"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/explain")),
+    ("GET", "/v1/jobs/{job}/events"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/events")),
+    ("GET", "/v1/jobs/{job}/logs"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/logs")),
+    ("GET", "/v1/jobs/{job}/logs/follow"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.ended_job()}/logs/follow")),
+    # Cancels what the caller may, and counts the rest as refused: see test_a_filter_cancels_only_what_one_may.
+    ("POST", "/v1/jobs/cancel"): Rule(
+        "viewer", lambda w: Ask("/v1/jobs/cancel", json={"filter": {"project": w.project}}), writes=False, audited=False
+    ),
+    ("POST", "/v1/jobs/{job}/cancel"): Rule("manager", lambda w: Ask(f"/v1/jobs/{w.new_job()}/cancel", json={})),
+    ("POST", "/v1/jobs/{job}/hold"): Rule("manager", lambda w: Ask(f"/v1/jobs/{w.new_job()}/hold")),
+    ("POST", "/v1/jobs/{job}/release"): Rule("manager", lambda w: Ask(f"/v1/jobs/{w.new_job(hold=True)}/release")),
+    ("POST", "/v1/jobs/{job}/retry"): Rule("manager", lambda w: Ask(f"/v1/jobs/{w.ended_job()}/retry", json={"only": "all"})),
+    ("HEAD", "/v1/projects/{project}/blobs/{digest}"): Rule("member", _uploaded, writes=True),
+    ("PUT", "/v1/projects/{project}/blobs/{digest}"): Rule("member", _upload),
+    ("GET", "/v1/events"): Rule("viewer", lambda w: Ask("/v1/events", params={"scope": w.team}), roleless=403),
+    ("GET", "/v1/sites"): Rule("viewer", lambda w: Ask("/v1/sites")),
+    ("POST", "/v1/sites"): Rule("organisation", lambda w: Ask("/v1/sites", json={"name": fresh("site")})),
+    ("GET", "/v1/clusters"): Rule("viewer", lambda w: Ask("/v1/clusters")),
+    ("POST", "/v1/clusters"): Rule("organisation", lambda w: Ask("/v1/clusters", json={"name": fresh("cluster"), "site": w.new_site()})),
+    ("GET", "/v1/clusters/{name}"): Rule("viewer", lambda w: Ask(f"/v1/clusters/{w.new_cluster()}")),
+    ("DELETE", "/v1/clusters/{name}"): Rule("organisation", lambda w: Ask(f"/v1/clusters/{w.new_cluster()}")),
+    ("GET", "/v1/nodes"): Rule("viewer", lambda w: Ask("/v1/nodes")),
+    ("GET", "/v1/nodes/{cluster}/{node}"): Rule("viewer", lambda w: Ask("/v1/nodes/fleet/n1")),
+    ("POST", "/v1/nodes/{cluster}/{node}/cordon"): Rule("organisation", lambda w: Ask("/v1/nodes/fleet/n1/cordon")),
+    ("POST", "/v1/nodes/{cluster}/{node}/uncordon"): Rule("organisation", lambda w: Ask("/v1/nodes/fleet/n1/uncordon")),
+}
+"""Method and path → who may."""
+
+FLEET = ("/v1/sites", "/v1/clusters", "/v1/nodes")
+"""Nobody's in particular: a role anywhere is enough to see it, in whatever team."""
+
+AGENT_ROUTES = {("POST", "/v1/agent/sync"), ("GET", "/v1/agent/blobs/{project}/{digest}"), ("POST", "/v1/agent/logs")}
+"""For agents, who may ask nothing else; their own tests say what about."""
+
+OPEN_ROUTES = {("GET", "/healthz"), ("GET", "/v1/openapi.json")}
+"""Answered to everybody. They say nothing about anybody."""
+
+STREAMS = {("GET", "/v1/events/watch"), ("GET", "/v1/jobs/{job}/logs/follow")}
+"""Do not end by themselves, so only their refusals are asked for."""
