@@ -63,5 +63,5 @@ def _cancel(job: LockedJob, message: str) -> None:
     if job.ended or job.counts["pending"] == 0:
         return
     job.cancelling = True
-    job.ending = (Reason.DEPENDENCY_FAILED, message)
+    job.cause = (Reason.DEPENDENCY_FAILED, message)
     job.unqueue("cancelled", job.pending or IndexRanges())

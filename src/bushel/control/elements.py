@@ -53,11 +53,12 @@ class LockedJob:
     policy: RetryPolicy
     grace_seconds: float
     pending: IndexRanges | None
+    first_failure: dict[str, str | None] | None
     progress: Jsonb | None = None
     dirty: bool = False
     started: bool = False
     stop_reason: str | None = None
-    ending: tuple[str | None, str | None] | None = None  # reason and message of what failed, or who cancelled
+    cause: tuple[str, str] | None = None  # reason and message of a cancellation that no person asked for
     note: str | None = None  # why it went back to waiting
     told: dict[str, str] = field(default_factory=dict)  # moves that a command made, for `job.changed`
     _less: list[tuple[int, int]] = field(default_factory=list)
@@ -79,6 +80,11 @@ class LockedJob:
         self.move(source, "pending", len(indices))
         self._more.extend(indices.parts)
 
+    def start(self, indices: IndexRanges) -> None:
+        """These have an attempt from now on."""
+        self._less.extend(indices.parts)
+        self.move("pending", "starting", len(indices))
+
     def unqueue(self, target: str, indices: IndexRanges) -> None:
         """These, which could have started, are finished as `target`."""
         self._less.extend(indices.parts)
@@ -95,8 +101,8 @@ class LockedJob:
 
     def fail(self, reason: str | None, message: str | None, exit_code: int | None, failure: str | None) -> None:
         """What the job will say of itself; the first failure of an array stands for all."""
-        if self.ending is None and self.failure_class is None:
-            self.ending = (reason, message)
+        if self.first_failure is None:
+            self.first_failure = {"reason": reason, "message": message}
             self.exit_code, self.failure_class = exit_code, failure
 
     def target_state(self) -> JobState:
@@ -176,7 +182,7 @@ def _settle(tx: Transaction, job: LockedJob, actor: str) -> tuple[Any, ...]:
     return (
         *(job.id, after, job.reason, job.message, job.cancelling, job.unmet, less, more),
         *(job.counts[place] for place in elements.PLACES),
-        *(job.exit_code, job.failure_class, job.progress, job.started, job.ended),
+        *(job.exit_code, job.failure_class, job.progress, Jsonb(job.first_failure) if job.first_failure else None, job.started, job.ended),
     )
 
 
@@ -190,12 +196,13 @@ def _why(job: LockedJob, after: JobState) -> tuple[str | None, str | None]:
         case JobState.STOPPING:
             return job.stop_reason or job.reason, job.message
         case JobState.FAILED:
-            reason, message = job.ending or (job.reason, job.message)
+            failure = job.first_failure or {}
+            reason, message = failure.get("reason"), failure.get("message")
             if job.is_array:
                 message = f"{job.counts['failed']} of {sum(job.counts.values())} elements failed; the first: {message or reason}"
             return reason, message
         case JobState.CANCELLED:
-            return job.ending or (job.stop_reason or job.reason or Reason.CANCELLED_BY_USER, job.message)
+            return job.cause or (job.stop_reason or job.reason or Reason.CANCELLED_BY_USER, job.message)
     return None, None
 
 
@@ -217,6 +224,7 @@ def _locked(row: dict[str, Any]) -> LockedJob:
         version=row["version"],
         policy=_policy(row["retry"] or {}),
         grace_seconds=float(row["grace_seconds"] if row["grace_seconds"] is not None else GRACE_DEFAULT_SECONDS),
+        first_failure=row["first_failure"],
         pending=None if row["pending"] is None else IndexRanges.from_postgres(row["pending"]),
     )
 

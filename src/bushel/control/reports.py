@@ -285,7 +285,7 @@ def _parse(raw: Mapping[str, Any]) -> Report | None:
         return None
     tasks: dict[int, dict[str, Any]] = {}
     for task in raw.get("tasks", ()):
-        if _whole(task.get("rank"), _LARGEST_INDEX) and task.get("state") in _TASK_STATES:
+        if _whole(task.get("rank"), _LARGEST_INDEX) and str(task.get("state")) in _TASK_STATES:
             tasks.setdefault(task["rank"], _clean_task(task))
     return Report(key, version, state, tuple(tasks[rank] for rank in sorted(tasks)), _clean_progress(raw.get("progress")))
 
@@ -303,7 +303,7 @@ def _clean_task(task: Mapping[str, Any]) -> dict[str, Any]:
         clean["exit_code"] = task["exit_code"]
     if _whole(task.get("signal"), 64):
         clean["signal"] = task["signal"]
-    if task.get("reason") in _REASONS:
+    if str(task.get("reason")) in _REASONS:
         clean["reason"] = task["reason"]
     if isinstance(task.get("message"), str) and task["message"]:
         clean["message"] = clean_text(task["message"], LONGEST_TEXT)

@@ -20,7 +20,7 @@ PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", 
 _LOCK = """
     select j.id, s.path as scope_path, j.state, j.reason, j.message, j.user_hold, j.unmet, j.cancelling, j.element_count,
            j.pending_count, j.delayed_count, j.starting_count, j.running_count, j.stopping_count,
-           j.succeeded_count, j.failed_count, j.cancelled_count, j.exit_code, j.failure_class, j.version, j.submitter_id,
+           j.succeeded_count, j.failed_count, j.cancelled_count, j.exit_code, j.failure_class, j.first_failure, j.version, j.submitter_id,
            j.spec -> 'retry' as retry, j.spec -> 'preemption' -> 'grace' as grace_seconds, j.spec ? 'array' as is_array,
            case when %s then j.pending::text end as pending
     from jobs j join scopes s on s.id = j.project_id
@@ -34,6 +34,7 @@ _WRITE = """
         pending_count = n.pending, delayed_count = n.delayed, starting_count = n.starting, running_count = n.running,
         stopping_count = n.stopping, succeeded_count = n.succeeded, failed_count = n.failed, cancelled_count = n.cancelled,
         exit_code = n.exit_code, failure_class = n.failure_class, progress = coalesce(n.progress, j.progress),
+        first_failure = coalesce(j.first_failure, n.first_failure),
         started_at = case when n.started then coalesce(j.started_at, now()) else j.started_at end,
         ended_at = case when n.ended then now() end,
         dependents_due = n.ended and exists (select from dependencies d where d.on_job_id = j.id and d.met_at is null),
@@ -41,11 +42,11 @@ _WRITE = """
     from unnest(
         %s::bigint[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::int[], %s::text[], %s::text[],
         %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[],
-        %s::int[], %s::text[], %s::jsonb[], %s::boolean[], %s::boolean[]
+        %s::int[], %s::text[], %s::jsonb[], %s::jsonb[], %s::boolean[], %s::boolean[]
     ) n (
         id, state, reason, message, cancelling, unmet, pending_less, pending_more,
         pending, delayed, starting, running, stopping, succeeded, failed, cancelled,
-        exit_code, failure_class, progress, started, ended
+        exit_code, failure_class, progress, first_failure, started, ended
     )
     where j.id = n.id
     returning j.id, j.dependents_due
