@@ -15,7 +15,7 @@ from bushel.control import backoff, cancel, dependencies, leases, sync
 from bushel.control.bootstrap import bootstrap
 from bushel.control.elements import lock_jobs, write_jobs
 from bushel.domain.ids import attempt_id
-from bushel.domain.lifecycle import JobState
+from bushel.domain.lifecycle import JobState, Reason
 from bushel.domain.permissions import Role
 from bushel.domain.principal import Principal
 from bushel.domain.ranges import IndexRanges
@@ -196,6 +196,22 @@ class World:
     def cancel(self, job_id: int, indices: str | None = None) -> bool:
         with self.database.transaction() as tx:
             return cancel.cancel_job(tx, self.principal, job_id, IndexRanges.parse(indices) if indices else None)
+
+    def hold(self, job_id: int, *, held: bool) -> None:
+        """Hold or release a job, unless it has ended."""
+        with self.database.transaction() as tx:
+            job = lock_jobs(tx, [job_id])[job_id]
+            if not job.ended:
+                tx.execute("update jobs set user_hold = %s where id = %s", (held, job_id))
+                job.user_hold, job.dirty = held, True
+                write_jobs(tx, [job], "admin")
+
+    def preempt(self, key: AttemptKey) -> None:
+        with self.database.transaction() as tx:
+            cancel.stop_attempts(tx, [key], Reason.PREEMPTED, 5.0, "scheduler")
+
+    def name(self, attempt: dict[str, Any]) -> str:
+        return f"attempt/{attempt_id(*attempts.key_of(attempt))}"
 
     def job(self, job_id: int) -> dict[str, Any]:
         with self.database.transaction() as tx:
