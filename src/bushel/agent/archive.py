@@ -7,9 +7,11 @@ are bounded, and counted as they are written, not as they are claimed. A breach 
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import posixpath
+import sys
 import tarfile
 import zlib
 
@@ -106,3 +108,15 @@ def _link(existing: str, path: str, name: str) -> None:
     if os.path.lexists(path):
         raise BadArchive(f"the archive holds {name!r} twice")
     os.link(existing, path)
+
+
+def main() -> None:
+    """`ARCHIVE FOLDER`, as a step of a task: says why it failed on standard output. Exit code 65 for the archive's fault, 74 for the disk's."""
+    try:
+        unpack(sys.argv[1], sys.argv[2])
+    except BadArchive as error:
+        print(error)
+        sys.exit(65)
+    except OSError as error:
+        print(f"the workdir could not be unpacked: {error.strerror} ({error.filename})")
+        sys.exit(74 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 65)

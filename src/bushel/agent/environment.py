@@ -5,14 +5,13 @@ Guarantees: the same for every engine. Ours come last, so a job cannot pretend t
 
 from __future__ import annotations
 
+from bushel.agent.executors.local.survivors import MARK_VARIABLE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bushel.spec.agent import DesiredAttempt
-
-MARK_VARIABLE = "BUSHEL_TASK_KEY"
-"""Found again in /proc when a task's processes must be told from others and there are no control groups."""
 
 
 def task_environment(

@@ -27,6 +27,8 @@ PROCESSES_LIMIT = 8192
 """Most processes and threads of one task, so that one that multiplies without end stops by itself."""
 
 _V1_CONTROLLERS = ("memory", "cpu", "pids")
+_V2_SHIMS = "shims"  # processes may only be in leaves of version 2
+_LEFT_BEHIND_BYTES = 8 * 1024 * 1024
 
 
 class Limiter:
@@ -63,63 +65,40 @@ class Limiter:
             "out_of_memory": "told apart by the kernel's count",
         }
 
-    def paths(self, key: str) -> dict[str, str]:
-        """The groups of one task."""
-        return {controller: f"{parent}/{key}" for controller, parent in self.parents.items()}
-
     def close(self) -> None:
         """Remove the parent groups if no task is left in them."""
-        for parent in self.parents.values():
+        for controller, parent in self.parents.items():
             with contextlib.suppress(OSError):
+                if not controller:
+                    os.rmdir(f"{parent}/{_V2_SHIMS}")
                 os.rmdir(parent)
 
 
 class TaskGroups:
-    """The control groups of one task, as its shim and, after the shim's death, the agent use them."""
+    """The control groups of one task, as its shim and, after the shim's death, others use them."""
 
     def __init__(self, paths: Mapping[str, str]) -> None:
         self.paths = dict(paths)
-        self._members = self.paths.get("", self.paths.get("pids", ""))  # the group that tells who belongs to the task
 
-    def create(self, *, cpu_milli: int, memory_bytes: int) -> None:
-        """Make them and set their limits. An amount of 0 is no limit."""
-        for path in self.paths.values():
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                pass
-            except FileNotFoundError:  # an agent that ended removed the empty parent
-                os.makedirs(path, exist_ok=True)
-        quota = max(cpu_milli * _PERIOD_MICROSECONDS // 1000, _LEAST_QUOTA_MICROSECONDS)
-        if "" in self.paths:
-            here = self.paths[""]
-            _write(f"{here}/pids.max", PROCESSES_LIMIT)
-            if memory_bytes:
-                _write(f"{here}/memory.max", memory_bytes)
-                _write(f"{here}/memory.swap.max", 0)
-            if cpu_milli:
-                _write(f"{here}/cpu.max", f"{quota} {_PERIOD_MICROSECONDS}")
-                _write(f"{here}/cpu.weight", min(max(cpu_milli // 10, 1), 10_000))
-            return
-        if "pids" in self.paths:
-            _write(f"{self.paths['pids']}/pids.max", PROCESSES_LIMIT)
-        if memory_bytes and "memory" in self.paths:
-            _write(f"{self.paths['memory']}/memory.limit_in_bytes", memory_bytes)
-            _write(f"{self.paths['memory']}/memory.memsw.limit_in_bytes", memory_bytes)
-        if cpu_milli and "cpu" in self.paths:
-            _write(f"{self.paths['cpu']}/cpu.cfs_quota_us", quota)
-            _write(f"{self.paths['cpu']}/cpu.shares", max(cpu_milli * 1024 // 1000, 2))
+    @property
+    def _members(self) -> str:
+        """The group that tells who belongs to the task."""
+        return self.paths.get("", self.paths.get("pids", self.paths.get("memory", "")))
 
-    def join(self) -> None:
-        """Put the calling process into all of them.
+    def enter(self) -> None:
+        """Put the calling process in, so that what it starts is born inside.
 
         Raises:
             OSError: the kernel refused.
         """
         for path in self.paths.values():
-            descriptor = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(descriptor, b"0")
-            os.close(descriptor)
+            _put_here(path)
+
+    def leave(self) -> None:
+        """Take the calling process out again: what happens to the task must not happen to its shim."""
+        for controller, path in self.paths.items():
+            parent = os.path.dirname(path)
+            _put_here(parent if controller else f"{parent}/{_V2_SHIMS}")
 
     def members(self) -> list[int]:
         """Who is in them now."""
@@ -175,6 +154,80 @@ class TaskGroups:
                 break
 
 
+class SlotGroups(TaskGroups):
+    """The groups that a shim uses for one task after another: with version 1 they are made once, because making them costs more
+    than a small task. They are made anew when a task left memory behind in them.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__({})
+        self._name = name
+        self._made = 0
+        self._limits: tuple[int, int] | None = None
+        self._memory_before = 0
+        self._kills_before = 0
+
+    def prepare(self, parents: Mapping[str, str], *, cpu_milli: int, memory_bytes: int) -> None:
+        """Have empty groups with these limits. An amount of 0 is no limit. No parents: no groups.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        if self.paths and (self._limits != (cpu_milli, memory_bytes) or "" in self.paths or self._left_behind()):
+            self.remove()
+            self.paths = {}
+        if not self.paths and parents:
+            self._made += 1
+            self.paths = {controller: f"{parent}/{self._name}.{self._made}" for controller, parent in parents.items()}
+            self._limits = (cpu_milli, memory_bytes)
+            self._make(cpu_milli, memory_bytes)
+        self._kills_before = super().out_of_memory_kills()
+        self._memory_before = 0
+        if "memory" in self.paths:
+            _write(f"{self.paths['memory']}/memory.max_usage_in_bytes", 0)
+            self._memory_before = super().peak_memory_bytes() or 0
+
+    def kill(self) -> bool:
+        self._limits = None  # nobody can be born in them any more
+        return super().kill()
+
+    def peak_memory_bytes(self) -> int | None:
+        peak = super().peak_memory_bytes()
+        return None if peak is None else max(0, peak - self._memory_before)
+
+    def out_of_memory_kills(self) -> int:
+        return super().out_of_memory_kills() - self._kills_before
+
+    def _left_behind(self) -> bool:
+        return int(_read(f"{self.paths['memory']}/memory.usage_in_bytes") or 0) > _LEFT_BEHIND_BYTES
+
+    def _make(self, cpu_milli: int, memory_bytes: int) -> None:
+        for path in self.paths.values():
+            try:
+                os.mkdir(path)
+            except FileNotFoundError:  # an agent that ended removed the empty parent
+                os.makedirs(path, exist_ok=True)
+        quota = max(cpu_milli * _PERIOD_MICROSECONDS // 1000, _LEAST_QUOTA_MICROSECONDS)
+        if "" in self.paths:
+            here = self.paths[""]
+            _write(f"{here}/pids.max", PROCESSES_LIMIT)
+            if memory_bytes:
+                _write(f"{here}/memory.max", memory_bytes)
+                _write(f"{here}/memory.swap.max", 0)
+            if cpu_milli:
+                _write(f"{here}/cpu.max", f"{quota} {_PERIOD_MICROSECONDS}")
+                _write(f"{here}/cpu.weight", min(max(cpu_milli // 10, 1), 10_000))
+            return
+        if "pids" in self.paths:
+            _write(f"{self.paths['pids']}/pids.max", PROCESSES_LIMIT)
+        if memory_bytes:
+            _write(f"{self.paths['memory']}/memory.limit_in_bytes", memory_bytes)
+            _write(f"{self.paths['memory']}/memory.memsw.limit_in_bytes", memory_bytes)
+        if cpu_milli and "cpu" in self.paths:
+            _write(f"{self.paths['cpu']}/cpu.cfs_quota_us", quota)
+            _write(f"{self.paths['cpu']}/cpu.shares", max(cpu_milli * 1024 // 1000, 2))
+
+
 def _own_groups() -> dict[str, str]:
     """Controller → our group. Version 2 is the empty name."""
     own = {}
@@ -217,7 +270,8 @@ def _try_v2(own: Mapping[str, str], name: str) -> Limiter | None:
         for controller in ("memory", "cpu", "pids"):
             _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
         if "memory" in _read(f"{parent}/cgroup.subtree_control").split():
-            return Limiter("v2", {"": parent})
+            if _usable(f"{parent}/{_V2_SHIMS}"):
+                return Limiter("v2", {"": parent})
     return None
 
 
@@ -227,6 +281,14 @@ def _usable(parent: str) -> bool:
     except OSError:
         return False
     return os.access(f"{parent}/cgroup.procs", os.W_OK)
+
+
+def _put_here(path: str) -> None:
+    descriptor = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"0")
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: str) -> str:

@@ -28,9 +28,10 @@ import time
 import bushel
 from bushel.agent import clock
 from bushel.agent.executors.local import folder, processes
-from bushel.agent.executors.local.cgroups import Limiter, TaskGroups
+from bushel.agent.executors.local.cgroups import Limiter
 from bushel.agent.executors.local.launcher import BOOTSTRAP, LENGTH_BYTES
 from bushel.agent.executors.local.progress import last_progress
+from bushel.agent.executors.local.survivors import kill_survivors
 from bushel.domain.failpoints import reach
 
 TYPE_CHECKING = False
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 1.0
 _SETTLED_SECONDS = 0.5
-_KILL_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 5.0
+_SHIM_DIED = "the process that watched the task was killed"
 _READ_BYTES = 256 * 1024
 _QUEUE_BYTES = 1024 * 1024
 
@@ -50,11 +52,11 @@ _QUEUE_BYTES = 1024 * 1024
 class _Watched:
     """A task that has not ended, as far as we know."""
 
-    __slots__ = ("descriptor", "pid", "progress", "request", "since", "ticks")
+    __slots__ = ("asked_at", "descriptor", "pid", "progress", "request", "since", "ticks")
 
     def __init__(self, request: bytes | None) -> None:
         self.request = request  # kept until the shim has spoken, in case the launcher dies with it
-        self.since = time.monotonic()
+        self.since = self.asked_at = time.monotonic()
         self.pid = 0
         self.ticks = 0
         self.descriptor: int | None = None
@@ -90,18 +92,16 @@ class LocalExecutor:
         """What the folder holds: key → mark and, of a task that has ended, its result. Those that live are watched from now on."""
         found: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
         for key in list(folder.keys(self._state.tasks)):
-            mark = folder.read(self._state.task(key), folder.STARTED)
-            if mark is None and not folder.shim_is_alive(self._state.task(key)):
+            start, end, alive = folder.read_record(self._state.task(key))
+            if start is None and not alive:
                 continue  # never started: it may be
-            if mark is None or self._state.rebooted:
-                mark = mark or {}
-                result = folder.read(self._state.task(key), folder.RESULT) or self._lose(key, mark, "the machine was started anew")
-            else:
-                result = self._result_of(key, mark)
-            found[key] = (mark, result)
-            if result is None:
+            if end is None and (not alive or start is None):
+                rebooted = (start or {}).get("boot_id") != self._state.boot
+                end = self._lose(key, start or {}, "the machine was started anew" if rebooted else _SHIM_DIED)
+            found[key] = (start or {}, end)
+            if end is None and start is not None:
                 watched = _Watched(None)
-                watched.pid, watched.ticks = mark["pid"], mark["start_ticks"]
+                watched.pid, watched.ticks = start["pid"], start["start_ticks"]
                 self._watched[key] = watched
         self._thread.start()
         return found
@@ -109,7 +109,7 @@ class LocalExecutor:
     def start(self, request: dict[str, Any]) -> None:
         """Begin a task. Fields of the request: see `bushel.agent.requests`."""
         key = request["key"]
-        request["cgroups"] = self.limiter.paths(key)
+        request["cgroups"] = self.limiter.parents
         body = json.dumps(request).encode()
         message = len(body).to_bytes(LENGTH_BYTES, "big") + body
         with self._lock:
@@ -231,14 +231,14 @@ class LocalExecutor:
         if watched is None:
             return
         if event == "started":
-            value = value or folder.read(self._state.task(key), folder.STARTED)
+            value = value or folder.read_record(self._state.task(key))[0]
             if value is None:
                 return
             watched.pid, watched.ticks, watched.request = value["pid"], value["start_ticks"], None
             if os.path.exists(f"{self._state.task(key)}/{folder.STOP}"):
                 self._nudge(key)
         elif event == "ended":
-            value = value or folder.read(self._state.task(key), folder.RESULT)
+            value = value or folder.read_record(self._state.task(key))[1]
             if value is None:
                 return
             self._unwatch(key)
@@ -252,11 +252,13 @@ class LocalExecutor:
                 self._report_progress(key, watched)
             elif now - watched.since > _SETTLED_SECONDS:
                 if watched.pid == 0:
-                    mark = folder.read(self._state.task(key), folder.STARTED)
-                    if mark is None:
+                    start, end, _ = folder.read_record(self._state.task(key))
+                    if start is None:
+                        self._ask_again(watched, now)
                         continue
-                    self._take_event(key, "started", mark)
-                    self._on_event(key, "running", None)
+                    self._take_event(key, "started", start)
+                    if end is None:
+                        self._on_event(key, "running", None)
                 self._watch_process(key, watched)
 
     def _watch_process(self, key: str, watched: _Watched) -> None:
@@ -281,30 +283,29 @@ class LocalExecutor:
             watched.progress = progress
             self._on_event(key, "progress", progress)
 
+    def _ask_again(self, watched: _Watched, now: float) -> None:
+        """The shim that was to take it up may have been killed before it could; claims make asking twice harmless."""
+        if watched.request is not None and now - watched.asked_at > _ASK_AGAIN_SECONDS:
+            watched.asked_at = now
+            self._send(watched.request)
+
     def _examine(self, key: str) -> None:
         """The shim seems to be gone: with a result the task has ended, without one it is lost."""
         if key not in self._watched:
             return
-        mark = folder.read(self._state.task(key), folder.STARTED) or {}
-        result = self._result_of(key, mark)
-        if result is not None:
-            self._unwatch(key)
-            self._on_event(key, "ended", result)
+        start, end, alive = folder.read_record(self._state.task(key))
+        if end is None:
+            if alive:
+                return
+            end = self._lose(key, start or {}, _SHIM_DIED)
+        self._unwatch(key)
+        self._on_event(key, "ended", end)
 
-    def _result_of(self, key: str, mark: dict[str, Any]) -> dict[str, Any] | None:
-        """The result on disk, or that of a lost task if there is neither one nor a shim that could still write it."""
-        path = self._state.task(key)
-        result = folder.read(path, folder.RESULT)
-        if result is None and not folder.shim_is_alive(path):
-            # The lock is free now, so whatever there will ever be of a result is there now.
-            result = folder.read(path, folder.RESULT) or self._lose(key, mark, "the process that watched the task was killed")
-        return result
-
-    def _lose(self, key: str, mark: dict[str, Any], why: str) -> dict[str, Any]:
+    def _lose(self, key: str, start: dict[str, Any], why: str) -> dict[str, Any]:
         """Kill what a task without a shim left behind, then record that it is lost."""
-        self._kill_survivors(key, mark)
-        result = {
-            "started_at": mark.get("started_at"),
+        kill_survivors(start, self._state.boot)
+        end = {
+            "started_at": start.get("started_at"),
             "ended_at": clock.timestamp(),
             "exit_code": None,
             "signal": None,
@@ -316,27 +317,9 @@ class LocalExecutor:
         }
         reach("executor.before_lost")
         with contextlib.suppress(OSError):
-            folder.replace(f"{self._state.task(key)}/{folder.RESULT}", result)
+            end = folder.finish_for_dead_shim(self._state.task(key), end)
         reach("executor.after_lost")
-        return result
-
-    def _kill_survivors(self, key: str, mark: dict[str, Any]) -> None:
-        if mark.get("boot_id") != self._state.boot:
-            return
-        groups = TaskGroups(mark["cgroups"])
-        deadline = time.monotonic() + _KILL_SECONDS
-        while not groups.kill() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        groups.remove()
-        if groups.paths:
-            return
-        text = f"BUSHEL_TASK_KEY={mark['mark']}".encode()
-        while (left := processes.survivors(mark["pid"], mark["start_ticks"], text)) and time.monotonic() < deadline:
-            for pid in left:
-                ticks = processes.start_ticks(pid)
-                if ticks is not None:
-                    processes.send(pid, ticks, signal.SIGKILL)
-            time.sleep(0.01)
+        return end
 
     def _nudge(self, key: str) -> None:
         """Tell the shim to look at its stop file. One that has not started yet will look by itself."""
@@ -355,4 +338,3 @@ class LocalExecutor:
             del self._by_descriptor[watched.descriptor]
             self._poll.unregister(watched.descriptor)
             os.close(watched.descriptor)
-

@@ -1,17 +1,16 @@
 """What is on disk of one task: the facts that outlive the agent, the launcher and the task itself.
 
     tasks/k7q2m.17.2.0/        attempt, then rank
-        started                written once, before the task's first process exists; locked for as long as its shim lives
+        record                 first line: its start; second line: its end. Locked for as long as its shim works on it
         stop                   what was asked: reason, grace. Replaced whole
-        result                 how it ended. Written whole, once
         work/                  the task's working folder
         log/                   output that is still to be sent; see `spool`
         progress, progress-printed
 
-Guarantees: a task is started at most once, whoever asks and however often (`claim`: the mark is made under the lock and only
-in an empty file); whoever finds the lock free knows that no shim is alive; `result` is there before the lock is
-released. Nothing is flushed to the disk: these facts survive the death of every process, and after a power cut (a new boot id)
-everything that was accepted before counts as lost. No secret is ever written here.
+Guarantees: a task is started at most once, whoever asks and however often (`claim`: the start is written under the lock and only into
+an empty file); whoever finds the lock free knows that no shim is alive; the end is there before the lock is released; a
+line without its newline does not count. Nothing is flushed to the disk: these facts survive the death of every process, and after
+a power cut (a new boot id) everything that was accepted before counts as lost. No secret is ever written here.
 """
 
 from __future__ import annotations
@@ -19,16 +18,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-STARTED, STOP, RESULT, WORK, LOG = "started", "stop", "result", "work", "log"
+RECORD, STOP, WORK, LOG = "record", "stop", "work", "log"
 PROGRESS, PROGRESS_PRINTED = "progress", "progress-printed"
 
 _READ_LIMIT_BYTES = 1024 * 1024
+
+
+class DiskFull(OSError):
+    """A line was not written, and nothing of it is left."""
 
 
 def task_key(attempt: str, rank: int) -> str:
@@ -48,40 +52,83 @@ def parse_task_key(key: str) -> tuple[str, int]:
     return attempt, int(rank)
 
 
-def claim(folder: str, mark: dict[str, Any]) -> int | None:
+def claim(folder: str, start: dict[str, Any]) -> int | None:
     """Take the task for this process: the descriptor that holds its lock, or None if it was started before or is being started.
 
-    The lock goes with the process, so the descriptor must stay open, and must not reach the task.
+    Raises:
+        OSError: the start could not be written, so there was none.
     """
-    descriptor = os.open(f"{folder}/{STARTED}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(f"{folder}/{RECORD}", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_size:
-            raise BlockingIOError
-        os.write(descriptor, json.dumps(mark).encode())
-    except BlockingIOError:
+        while True:
+            if os.fstat(descriptor).st_size:
+                os.close(descriptor)
+                return None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # somebody starts it, or only looks
+                time.sleep(0.001)
+        if os.fstat(descriptor).st_size == 0:
+            _append(descriptor, start)
+            return descriptor
+    except OSError:
         os.close(descriptor)
-        return None
-    return descriptor
+        raise
+    os.close(descriptor)
+    return None
 
 
-def shim_is_alive(folder: str) -> bool:
-    """Whether somebody holds the task's lock."""
+def finish(descriptor: int, end: dict[str, Any]) -> None:
+    """Write how the task ended, under the lock that `descriptor` holds.
+
+    Raises:
+        DiskFull: it was not written.
+    """
+    _append(descriptor, end)
+
+
+def read_record(folder: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None, bool]:
+    """Start, end, and whether a shim is at work. An end that appears while we look is not missed."""
     try:
-        descriptor = os.open(f"{folder}/{STARTED}", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(f"{folder}/{RECORD}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None, None, False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            alive = False
+        except BlockingIOError:
+            alive = True
+        lines = os.read(descriptor, _READ_LIMIT_BYTES).split(b"\n")[:-1]
     finally:
         os.close(descriptor)
-    return False
+    start = json.loads(lines[0]) if lines else None
+    end = json.loads(lines[1]) if len(lines) > 1 else None
+    return start, end, alive
+
+
+def finish_for_dead_shim(folder: str, end: dict[str, Any]) -> dict[str, Any]:
+    """Write the end of a task whose shim is dead, unless there is one. Returns the end that holds."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    descriptor = os.open(f"{folder}/{RECORD}", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        content = os.pread(descriptor, _READ_LIMIT_BYTES, 0)
+        lines = content.split(b"\n")[:-1]
+        if len(lines) > 1:
+            return json.loads(lines[1])
+        os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+        if not lines:
+            _append(descriptor, {})
+        _append(descriptor, end)
+    finally:
+        os.close(descriptor)
+    return end
 
 
 def read(folder: str, name: str) -> dict[str, Any] | None:
-    """One of the files above, or None if it is not there or not whole."""
+    """A file that is replaced whole, or None if it is not there."""
     try:
         descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -120,3 +167,15 @@ def keys(tasks_folder: str) -> Iterator[str]:
             except ValueError:
                 continue
             yield entry.name
+
+
+def _append(descriptor: int, line: dict[str, Any]) -> None:
+    """All of it or nothing."""
+    content = json.dumps(line).encode() + b"\n"
+    size = os.fstat(descriptor).st_size
+    try:
+        if os.write(descriptor, content) < len(content):
+            raise OSError(28, "No space left on device")
+    except OSError as error:
+        os.ftruncate(descriptor, size)
+        raise DiskFull(error.errno, error.strerror) from error

@@ -1,9 +1,9 @@
-"""The watcher of one task: a small process that outlives the agent, the launcher and `bushel down`.
+"""The watcher of one task at a time: a small process that outlives the agent, the launcher and `bushel down`.
 
 Guarantees: it starts the task at most once ever (`folder.claim`); it never waits for the agent or the control plane; it ends the whole
 tree of processes when the time limit, the lease or a stop says so: a signal, the grace, SIGKILL; it leaves the result on disk
-before it lets go of the task's lock. If it is killed itself, the kernel kills the task's first process, and the
-next look of an agent kills the rest and reports the task as lost.
+before it lets go of the task's lock, and takes the next task only when nothing of this one is left. If it is killed itself,
+its launcher, or else the next look of an agent, kills what it watched, and the task is reported as lost.
 
 What the task leaves running when its first process ends is killed at once; after a stop, when the grace is over.
 """
@@ -11,17 +11,21 @@ What the task leaves running when its first process ends is killed at once; afte
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import resource
 import select
 import signal
+import sys
 import time
 
+import bushel
 from bushel.agent import clock, lease
 from bushel.agent.executors.local import folder as task_folder
 from bushel.agent.executors.local import processes
-from bushel.agent.executors.local.cgroups import TaskGroups
-from bushel.agent.executors.local.child import Step, become
+from bushel.agent.executors.local.cgroups import SlotGroups
+from bushel.agent.executors.local.child import Step, raise_file_limit, sentence, spawn
 from bushel.agent.executors.local.progress import last_progress
 from bushel.agent.executors.local.spool import Masker, OutputStream, Spool
 from bushel.agent.executors.local.usage import UsageMeter
@@ -39,6 +43,10 @@ NOTICE_REASONS = ("preempted", "time_limit")
 TERM_BEFORE_KILL_SECONDS = 5.0
 """After another notice than SIGTERM, SIGTERM follows so long before the kill, or at three quarters of a short grace."""
 
+_UNPACK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bushel.agent.archive import main; main()"
+_UNPACK_DISK_FULL = 74  # EX_IOERR
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(bushel.__file__)))
+_NEVER = time.monotonic() + 10 * 366 * 86400.0
 _READ_BYTES = 64 * 1024
 _READS_PER_TURN = 4
 _DRAIN_READS = 64  # more than any pipe holds; somebody outside the task may still write to it
@@ -57,118 +65,154 @@ class NotStarted(Exception):
         self.message = message
 
 
-def run(request: dict[str, Any], events: int) -> None:
-    """Carry out one task from `request` (see `executor`), in a fork of the launcher. Returns when it has ended."""
-    os.setsid()
-    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
-    processes.set_name(b"bushel-shim")
-    Shim(request, events).run()
+class Worker:
+    """A process that watches one task after another, each to its very end. Made in a fork of the launcher."""
+
+    def __init__(self, events: int) -> None:
+        os.setsid()
+        processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+        processes.set_name(b"bushel-shim")
+        raise_file_limit()
+        self.events = events
+        self.pid = os.getpid()
+        self.start_ticks = processes.start_ticks(self.pid)
+        self.groups = SlotGroups(f"{self.pid}.{self.start_ticks}")
+        self.wake, wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGUSR1):
+            signal.signal(number, _nothing)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)  # it is stopped by its task's end alone
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def run(self, request: dict[str, Any]) -> None:
+        """Carry out one task; see `bushel.agent.requests` for the request. Returns when nothing of it is left."""
+        shim = Shim(request, self)
+        try:
+            shim.run()
+        finally:
+            shim.close()
+
+    def close(self) -> None:
+        self.groups.remove()
 
 
 class Shim:
-    def __init__(self, request: dict[str, Any], events: int) -> None:
+    """One task."""
+
+    def __init__(self, request: dict[str, Any], worker: Worker) -> None:
         self._request = request
         self._folder: str = request["folder"]
-        self._events = events
-        self._groups = TaskGroups(request["cgroups"])
+        self._worker = worker
+        self._groups = worker.groups
         self._meter = UsageMeter()
         self._spool = Spool(f"{self._folder}/log", request["log_spool_bytes"])
         masker = Masker(request["secrets"])
         self._output = OutputStream("stdout", self._spool, masker)
         self._errors = OutputStream("stderr", self._spool, masker)
-        self._open: dict[int, OutputStream] = {}
+        self._open: dict[int, OutputStream | _Captured] = {}
         self._poll = select.poll()
-        self._wake, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll.register(worker.wake, select.POLLIN)
         self._main = 0
         self._main_status: int | None = None
+        self._main_is_shell = False
         self._has_children = False
-        self._failure: int | None = None
-        self._failure_text = b""
         self._told_running = False
         self._stop_reason: str | None = None
-        self._stop_by_shell = False
-        self._never = float("inf")
-        self._limit_at = self._term_at = self._kill_at = self._log_notice_at = self._progress_at = self._never
+        self._limit_at = self._term_at = self._kill_at = self._log_notice_at = self._progress_at = _NEVER
         self._lease_at = 0.0
         self._printed: bytes | None = None
 
     def run(self) -> None:
-        request = self._request
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(self._folder, 0o700)
+        except FileExistsError:  # a stop was asked for before we came, or somebody else started it
+            pass
         self._started_at = clock.timestamp()
-        reach("shim.before_mark")
-        mark = {
+        try:
+            lock = self._claim()
+        except OSError as error:
+            self._tell("ended", self._result(None, "disk_full", f"the task could not be recorded: {error.strerror}"))
+            return
+        if lock is None:
+            return  # somebody else started it, and reports it
+        try:
+            self._limit_at = time.monotonic() + self._request["time_limit_seconds"]
+            self._save(lock, self._carry_out())
+        finally:
+            os.close(lock)
+        for name in self._request["folders"]:
+            with contextlib.suppress(OSError):
+                os.rmdir(name)  # only if the task left it empty
+
+    def close(self) -> None:
+        self._meter.close()
+
+    def _claim(self) -> int | None:
+        request, worker = self._request, self._worker
+        limits = request["limits"]
+        self._groups.prepare(request["cgroups"], cpu_milli=limits["cpu_milli"], memory_bytes=limits["memory_bytes"])
+        start = {
             **request["facts"],
-            "pid": os.getpid(),
-            "start_ticks": processes.start_ticks(os.getpid()),
+            "pid": worker.pid,
+            "start_ticks": worker.start_ticks,
             "boot_id": request["boot_id"],
             "epoch": request["epoch"],
             "started_at": self._started_at,
             "cgroups": self._groups.paths,
             "mark": request["mark"],
         }
-        try:
-            lock = task_folder.claim(self._folder, mark)
-        except OSError as error:
-            self._tell("ended", self._result(None, "disk_full", f"the task could not be recorded: {error.strerror}"))
-            return
-        if lock is None:
-            return  # somebody else started it, and reports it
-        reach("shim.after_mark")
-        self._tell("started", mark)
-        self._watch_signals()
-        self._limit_at = time.monotonic() + request["time_limit_seconds"]
-        result = self._carry_out()
-        self._save(result)
-        self._groups.remove()
-        for name in request["folders"]:
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.join(self._folder, name))  # only if the task left it empty
+        reach("shim.before_claim")
+        lock = task_folder.claim(self._folder, start)
+        if lock is not None:
+            reach("shim.after_claim")
+            self._tell("started", start)
+        return lock
 
     # The task --------------------------------------------------------------------------------------------------------
 
     def _carry_out(self) -> dict[str, Any]:
-        request = self._request
-        limits = request["limits"]
+        status = None
         try:
-            for name in ("work", *request["folders"]):
-                os.makedirs(os.path.join(self._folder, name), exist_ok=True)
-            if self._groups.paths:
-                self._groups.create(cpu_milli=limits["cpu_milli"], memory_bytes=limits["memory_bytes"])
-            status = None
+            for name in (f"{self._folder}/work", *self._request["folders"]):
+                os.makedirs(name, exist_ok=True)
             for step in self._steps():
-                self._check_stop_file()
+                if self._stop_reason is None and os.path.exists(f"{self._folder}/{task_folder.STOP}"):
+                    self._check_stop_file()
                 if self._stop_reason:
                     break
                 status = self._run_step(step)
-                if step.name != "run" and status != 0 and not self._stop_reason:
-                    return self._result(status, "setup_failed", f"setup ended with {_status_text(status)}: see its output")
-            return self._result(status, *self._judge(status))
+                if status != 0 and step.name == "setup" and not self._stop_reason:
+                    raise NotStarted("setup_failed", f"setup ended with {_status_text(status)}: see its output")
+            reason, message = self._judge(status)
         except NotStarted as failure:
-            if self._stop_reason:
-                return self._result(None, self._stop_reason, None)
-            return self._result(None, failure.reason, failure.message)
+            reason, message = failure.reason, failure.message
         except OSError as error:
-            reason = "disk_full" if error.errno in (28, 122) else "start_failed"
-            return self._result(None, reason, f"the task could not be prepared: {error.strerror} ({error.filename})")
-        finally:
-            self._output.close()
-            self._errors.close()
-            self._spool.close()
+            reason = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "start_failed"
+            message = f"the task could not be prepared: {error.strerror} ({error.filename})"
+        self._output.close()
+        self._errors.close()
+        self._spool.close()
+        if self._stop_reason and reason not in (None, "out_of_memory"):
+            reason, message = self._stop_reason, None
+        return self._result(status, reason, message)
 
     def _steps(self) -> list[Step]:
         request = self._request
-        steps = [Step("unpack", ["unpack"])] if request["workdir"] else []
+        env = request["env"]
+        steps = []
+        if request["workdir"]:
+            argv = [sys.executable, "-I", "-S", "-c", _UNPACK, _PACKAGE, request["workdir"], f"{self._folder}/work"]
+            steps.append(Step("unpack", argv, {}))
         if request["setup"]:
-            steps.append(Step("setup", request["setup"], by_shell=True))
-        return [*steps, Step("run", request["run"], by_shell=request["by_shell"])]
+            steps.append(Step("setup", request["setup"], env, by_shell=True))
+        steps.append(Step("run", request["run"], env, by_shell=request["by_shell"]))
+        return steps
 
     def _judge(self, status: int | None) -> tuple[str | None, str | None]:
         """The reason and the message of the end, where the exit code does not say it all."""
-        if status is not None and status != 0 and self._groups.out_of_memory_kills():
-            most = self._request["limits"]["memory_bytes"]
-            return "out_of_memory", f"the task needed more than its {most} bytes of memory"
+        if status != 0 and self._groups.out_of_memory_kills():
+            return "out_of_memory", f"the task needed more than its {self._request['limits']['memory_bytes']} bytes of memory"
         if self._stop_reason:
             return self._stop_reason, None
         if status is None:
@@ -184,41 +228,43 @@ class Shim:
         """Run one step to its end, with everything that it leaves behind. Returns the wait status of its first process.
 
         Raises:
-            NotStarted: its program never ran.
+            NotStarted: its program never ran, or the workdir could not be unpacked.
         """
         output, output_writer = os.pipe2(os.O_CLOEXEC)
         errors, errors_writer = os.pipe2(os.O_CLOEXEC)
-        failure, failure_writer = os.pipe2(os.O_CLOEXEC)
-        shim = os.getpid()
-        reach("shim.before_fork")
-        self._main = os.fork()
-        if self._main == 0:
-            become(step, self._request, self._groups, shim, (output_writer, errors_writer, failure_writer))
-        reach("shim.after_fork")
-        for descriptor in (output_writer, errors_writer, failure_writer):
-            os.close(descriptor)
-        self._main_status, self._has_children = None, True
+        captured = _Captured() if step.name == "unpack" else None
+        self._main_status = None
+        self._main_is_shell = step.by_shell
         if not self._stop_reason:
-            self._kill_at = self._never
-        self._stop_by_shell = step.by_shell
-        self._failure, self._failure_text = failure, b""
-        self._open = {output: self._output, errors: self._errors}
-        for descriptor in (output, errors):
+            self._kill_at = _NEVER
+        reach("shim.before_spawn")
+        try:
+            self._main = spawn(step, f"{self._folder}/work", self._groups, self._request["limits"], output_writer, errors_writer)
+        except (OSError, ValueError) as error:
+            os.close(output)
+            os.close(errors)
+            raise NotStarted("start_failed", sentence(step, error) if isinstance(error, OSError) else str(error)) from error
+        finally:
+            os.close(output_writer)
+            os.close(errors_writer)
+        reach("shim.after_spawn")
+        self._has_children = True
+        self._open = {output: captured or self._output, errors: self._errors}
+        for descriptor in self._open:
             os.set_blocking(descriptor, False)
             self._poll.register(descriptor, select.POLLIN)
-        self._poll.register(failure, select.POLLIN)
-        if self._stop_reason:
-            self._signal_tree(signal.SIGTERM)
+        if step.name != "unpack" and not self._told_running:
+            self._told_running = True
+            self._tell("running", None)
         while self._main_status is None or self._has_children:
             self._turn()
         for descriptor in list(self._open):
             self._pump(descriptor, drain=True)
-        if self._failure is not None:
-            self._read_failure()
-        if self._failure_text:
-            failed = json.loads(self._failure_text)
-            raise NotStarted(failed["reason"], failed["message"])
         assert self._main_status is not None
+        if captured is not None and self._main_status != 0 and not self._stop_reason:
+            full = os.WIFEXITED(self._main_status) and os.WEXITSTATUS(self._main_status) == _UNPACK_DISK_FULL
+            text = captured.text() or f"unpacking the workdir ended with {_status_text(self._main_status)}"
+            raise NotStarted("disk_full" if full else "workdir_failed", text)
         return self._main_status
 
     # The loop --------------------------------------------------------------------------------------------------------
@@ -226,45 +272,32 @@ class Shim:
     def _turn(self) -> None:
         """Wait for the next thing to happen, and do what it asks for."""
         next_at = min(self._limit_at, self._term_at, self._kill_at, self._lease_at, self._log_notice_at, self._progress_at)
-        now = time.monotonic()
-        wait = None if next_at == self._never else max(0.0, next_at - now) * 1000
-        for descriptor, _ in self._poll.poll(wait):
-            if descriptor == self._wake:
+        for descriptor, _ in self._poll.poll(max(0.0, next_at - time.monotonic()) * 1000):
+            if descriptor == self._worker.wake:
                 self._take_signals()
-            elif descriptor == self._failure:
-                self._read_failure()
             else:
                 self._pump(descriptor)
         now = time.monotonic()
         if now >= self._lease_at:
             self._check_lease(now)
         if now >= self._limit_at:
-            self._limit_at = self._never
+            self._limit_at = _NEVER
             self._stop("time_limit", self._request["grace_seconds"])
         if now >= self._term_at:
-            self._term_at = self._never
+            self._term_at = _NEVER
             self._signal_tree(signal.SIGTERM)
         if now >= self._kill_at:
             self._kill_at = now + _KILL_AGAIN_SECONDS
             self._kill_tree()
         if now >= self._log_notice_at:
-            self._log_notice_at = self._never
+            self._log_notice_at = _NEVER
             self._tell("log", None)
         if now >= self._progress_at:
-            self._progress_at = self._never
+            self._progress_at = _NEVER
             self._save_progress()
 
-    def _watch_signals(self) -> None:
-        self._poll.register(self._wake, select.POLLIN)
-        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGUSR1):
-            signal.signal(number, _nothing)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)  # it is stopped by its task's end alone
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
     def _take_signals(self) -> None:
-        numbers = os.read(self._wake, 4096)
+        numbers = os.read(self._worker.wake, 4096)
         if signal.SIGCHLD in numbers:
             self._reap()
         if signal.SIGUSR1 in numbers:
@@ -273,16 +306,18 @@ class Shim:
 
     def _reap(self) -> None:
         self._meter.before_wait()
+        largest: resource.struct_rusage | None = None
         try:
             while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     break
+                largest = used if largest is None or used.ru_maxrss > largest.ru_maxrss else largest
                 if pid == self._main:
                     self._main_status = status
         except ChildProcessError:
             self._has_children = False
-        self._meter.after_wait()
+        self._meter.after_wait(largest)
         if self._main_status is not None and self._has_children and not self._stop_reason:
             self._kill_at = min(self._kill_at, time.monotonic())
 
@@ -300,28 +335,14 @@ class Shim:
             stream.feed(data)
             if len(data) < 4096:
                 break
-        if self._log_notice_at == self._never and self._spool.position:
+        if self._log_notice_at == _NEVER and self._spool.position:
             self._log_notice_at = time.monotonic() + _LOG_NOTICE_SECONDS
-        if stream.progress is not self._printed and self._progress_at == self._never and stream is self._output:
+        if stream.progress is not self._printed and self._progress_at == _NEVER and stream is self._output:
             self._progress_at = time.monotonic() + _PROGRESS_SECONDS
         if drain:
             self._poll.unregister(descriptor)
             os.close(descriptor)
             del self._open[descriptor]
-
-    def _read_failure(self) -> None:
-        """The step's program has started, or says why not."""
-        assert self._failure is not None
-        data = os.read(self._failure, 4096)
-        self._failure_text += data
-        if data:
-            return
-        self._poll.unregister(self._failure)
-        os.close(self._failure)
-        self._failure = None
-        if not self._failure_text and not self._told_running:
-            self._told_running = True
-            self._tell("running", None)
 
     # Ending it -------------------------------------------------------------------------------------------------------
 
@@ -330,7 +351,7 @@ class Shim:
         if left > 0:
             self._lease_at = now + left
             return
-        self._lease_at = self._never
+        self._lease_at = _NEVER
         self._stop("lease_expired", LEASE_GRACE_SECONDS, notice=signal.SIGTERM)
 
     def _check_stop_file(self) -> None:
@@ -356,10 +377,8 @@ class Shim:
 
     def _signal_tree(self, number: int) -> None:
         """Tell every process of the task. A notice skips the shell that we put around the user's text: it would die of it."""
-        if self._main == 0:
-            return
         members = set(self._groups.members()) | set(processes.descendants(os.getpid()))
-        if self._stop_by_shell and number != signal.SIGTERM and len(members) > 1:
+        if self._main_is_shell and number != signal.SIGTERM and len(members) > 1:
             members.discard(self._main)
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
@@ -387,14 +406,14 @@ class Shim:
             "log_bytes": self._spool.position,
         }
 
-    def _save(self, result: dict[str, Any]) -> None:
+    def _save(self, lock: int, result: dict[str, Any]) -> None:
         """Leave the result on disk; while the disk is full, try again for a minute: the agent hears of it anyway."""
         deadline = time.monotonic() + _WRITE_RESULT_SECONDS
         told = False
-        reach("shim.before_result")
+        reach("shim.before_finish")
         while True:
             try:
-                task_folder.replace(f"{self._folder}/{task_folder.RESULT}", result)
+                task_folder.finish(lock, result)
                 break
             except OSError:
                 if not told:
@@ -403,7 +422,7 @@ class Shim:
                 if time.monotonic() > deadline or not os.path.isdir(self._folder):
                     return
                 time.sleep(0.5)
-        reach("shim.after_result")
+        reach("shim.after_finish")
         if not told:
             self._tell("ended", result)
 
@@ -419,7 +438,22 @@ class Shim:
         if len(line) > select.PIPE_BUF:  # longer ones could be mixed with others'
             line = json.dumps([self._request["key"], event, None]).encode() + b"\n"
         with contextlib.suppress(OSError):
-            os.write(self._events, line)
+            os.write(self._worker.events, line)
+
+
+class _Captured:
+    """The first bytes of what a step of ours says, for a message instead of the log."""
+
+    progress: bytes | None = None
+
+    def __init__(self) -> None:
+        self._kept = b""
+
+    def feed(self, data: bytes) -> None:
+        self._kept = (self._kept + data)[:2000]
+
+    def text(self) -> str:
+        return self._kept.decode(errors="replace").strip()
 
 
 def _nothing(_number: int, _frame: object) -> None:
@@ -429,5 +463,7 @@ def _nothing(_number: int, _frame: object) -> None:
 def _status_text(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return f"signal {number} ({signal.Signals(number).name})" if number in signal.valid_signals() and number < 32 else f"signal {number}"
+        return (
+            f"signal {number} ({signal.Signals(number).name})" if number in signal.valid_signals() and number < 32 else f"signal {number}"
+        )
     return f"exit code {os.WEXITSTATUS(status)}"
