@@ -239,7 +239,8 @@ def test_who_may_submit_where(database: Database, admin: Principal) -> None:
 def test_with_several_projects_one_must_be_named(database: Database, admin: Principal, installed: Bootstrapped) -> None:
     with database.transaction() as tx:
         tx.execute(
-            "insert into scopes (kind, parent_id, name, path) select 'project', id, 'other', 'home/main/other' from scopes where path = 'home/main'"
+            """insert into scopes (kind, parent_id, name, path)
+               select 'project', id, 'other', 'home/main/other' from scopes where path = 'home/main'"""
         )
     with pytest.raises(InvalidDocument) as error:
         put(database, admin, {})
