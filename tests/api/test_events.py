@@ -187,3 +187,18 @@ def test_streams_end_at_once_when_the_server_stops(database: Database, settings:
         assert not reader.is_alive()
         assert time.monotonic() - started < 2
     assert next(running, None) is None
+
+
+def test_a_watcher_that_leaves_is_forgotten(database: Database, settings: Any, installation: Any) -> None:
+    from conftest import Client, serve  # type: ignore[attr-defined]
+
+    running = serve(database, settings)
+    host, port, app = next(running)
+    with Watch(Client(host, port, installation.token), "/v1/events/watch") as watch:
+        watch.next(lambda message: message.comment == "watching")
+        assert app.state.hub.wanted()
+    deadline = time.monotonic() + 5
+    while app.state.hub.wanted():
+        assert time.monotonic() < deadline, "the server still keeps events for a watcher that left 5 s ago"
+        time.sleep(0.01)
+    assert next(running, None) is None

@@ -31,28 +31,40 @@ _SETTLE_SECONDS = 0.003
 _LONGEST_SETTLE_SECONDS = 0.2
 
 
+def job_topic(job_id: int) -> str:
+    """Topic, within this process: something happened to a job or its attempts."""
+    return f"job:{job_id}"
+
+
+def log_topic(job_id: int) -> str:
+    """Topic, within this process: there is more output of a job."""
+    return f"log:{job_id}"
+
+
 class Wakes:
     """Hints on some topics. Every one since the last wait counts; so look, then wait, and nothing is missed."""
 
     def __init__(self, topics: Iterable[str], stopping: asyncio.Event) -> None:
         self.topics = frozenset(topics)
         self._stopping = stopping
+        self._pending: set[str] = set()
         self._hinted = asyncio.Event()
 
-    def wake(self) -> None:
+    def wake(self, topic: str = EVERYTHING) -> None:
+        self._pending.add(topic)
         self._hinted.set()
 
-    async def wait(self, timeout_seconds: float) -> bool:
-        """True: there was a hint since the last call. False: timed out, or the server stops."""
+    async def wait(self, timeout_seconds: float) -> frozenset[str]:
+        """What was hinted at since the last call (`EVERYTHING`: maybe all of it); empty: timed out, or the server stops."""
         if not self._stopping.is_set():
             try:
                 async with asyncio.timeout(timeout_seconds):
                     await self._hinted.wait()
             except TimeoutError:
-                return False
-        hinted = self._hinted.is_set() and not self._stopping.is_set()
+                return frozenset()
+        pending, self._pending = frozenset(self._pending), set()
         self._hinted.clear()
-        return hinted
+        return frozenset() if self._stopping.is_set() else pending
 
 
 class EventSubscription:
@@ -123,6 +135,7 @@ class Hub:
         self._listener = Listener(database.url)
         self._wakes: dict[str, set[Wakes]] = {}
         self._subscriptions: set[EventSubscription] = set()
+        self._followers = 0  # of jobs
         self._tail = _Tail(database, self._listener, self)
 
     @asynccontextmanager
@@ -157,7 +170,17 @@ class Hub:
     async def wait(self, topic: str, timeout_seconds: float) -> bool:
         """Wait for one hint from now on; False: timed out, or the server stops."""
         with self.topics(topic) as wakes:
-            return await wakes.wait(timeout_seconds)
+            return bool(await wakes.wait(timeout_seconds))
+
+    @contextmanager
+    def job(self, job_id: int) -> Iterator[Wakes]:
+        """Hear of a job's events (`job_topic`) and of more output of its tasks (`log_topic`) while the block lasts."""
+        self._followers += 1
+        try:
+            with self.topics(job_topic(job_id), log_topic(job_id)) as wakes:
+                yield wakes
+        finally:
+            self._followers -= 1
 
     @contextmanager
     def events(self, position: Position, filters: EventFilter) -> Iterator[EventSubscription]:
@@ -181,13 +204,19 @@ class Hub:
             return read_after(tx, position, _PAGE_EVENTS, filters)
 
     def wanted(self) -> bool:
-        """Whether anybody subscribes to events."""
-        return bool(self._subscriptions)
+        """Whether anybody waits for events."""
+        return bool(self._subscriptions) or self._followers > 0
+
+    def begin_tail(self) -> None:
+        """Have events read from now on, if they are not yet; asks the database."""
+        self._tail.begin()
 
     def deliver(self, events: Sequence[RecordedEvent], position: Position) -> None:
         """What the tail read; on the loop."""
         for subscription in self._subscriptions:
             subscription.keep(events, position)
+        if self._followers:
+            self._deliver_hints(frozenset(job_topic(event.job_id) for event in events if event.job_id is not None))
 
     def on_loop(self, call: Callable[..., object], *arguments: object) -> None:
         """Have the loop make a call soon; from any thread."""
@@ -195,9 +224,13 @@ class Hub:
             self._loop.call_soon_threadsafe(call, *arguments)
 
     def _deliver_hints(self, topics: frozenset[str]) -> None:
-        hinted = self._wakes if EVERYTHING in topics else topics & self._wakes.keys()
-        for wakes in {wakes for topic in hinted for wakes in self._wakes[topic]}:
-            wakes.wake()
+        if EVERYTHING in topics:
+            for wakes in {wakes for waiting in self._wakes.values() for wakes in waiting}:
+                wakes.wake()
+            return
+        for topic in topics & self._wakes.keys():
+            for wakes in self._wakes[topic]:
+                wakes.wake(topic)
 
     async def _end_waits(self) -> None:
         await self.stopping.wait()
