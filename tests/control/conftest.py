@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from lifecycle_world import World
+from tests.control.lifecycle_world import World
 
 from bushel.store.database import Database
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lifecycle_world import LEASE_SECONDS, Agent, World, task
+from tests.control.lifecycle_world import LEASE_SECONDS, Agent, World, task
 
 from bushel.control import leases, sync
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch

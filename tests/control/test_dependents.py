@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lifecycle_world import World
+from tests.control.lifecycle_world import World
 
 
 @pytest.mark.parametrize(

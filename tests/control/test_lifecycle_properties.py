@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from lifecycle_world import Agent, World, task
+from tests.control.lifecycle_world import Agent, World, task
 
 from bushel.domain.errors import Conflict, StaleEpoch
 from bushel.domain.lifecycle import TERMINAL_JOB_STATES, ElementCounts, JobState, job_state

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lifecycle_world import World, task
+from tests.control.lifecycle_world import World, task
 
 from bushel.control.reports import parse_reports
 from bushel.domain.ids import attempt_id

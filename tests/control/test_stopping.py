@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lifecycle_world import World
+from tests.control.lifecycle_world import World
 
 from bushel.control.cancel import cancel_job, cancel_matching, stop_attempts
 from bushel.domain.errors import Forbidden, NotFound

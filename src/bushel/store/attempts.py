@@ -230,17 +230,16 @@ def forgettable(tx: Transaction, cluster_id: int, epoch: int, known_version: int
     return [key_of(row) for row in tx.all(_FORGETTABLE, (cluster_id, epoch, known_version))]
 
 
-def needs_blob(tx: Transaction, cluster_id: int, project: str, digest: str) -> bool:
-    """Whether a live attempt on this cluster has this working folder."""
-    return tx.one(
+def blob_needed(tx: Transaction, cluster_id: int, project: str, digest: str) -> int | None:
+    """The number of the project if a live attempt on this cluster has this working folder of it."""
+    row = tx.first(
         """
-        select exists (
-            select from attempts a join jobs j on j.id = a.job_id join scopes s on s.id = j.project_id
-            where a.cluster_id = %s and a.state <> 'ended' and s.path = %s and j.spec ->> 'workdir' = %s
-        ) as needed
+        select j.project_id from attempts a join jobs j on j.id = a.job_id join scopes s on s.id = j.project_id
+        where a.cluster_id = %s and a.state <> 'ended' and s.path = %s and j.spec ->> 'workdir' = %s limit 1
         """,
         (cluster_id, project, digest),
-    )["needed"]
+    )
+    return row["project_id"] if row else None
 
 
 def node_names(tx: Transaction, attempts: Iterable[dict[str, Any]]) -> dict[int, str]:

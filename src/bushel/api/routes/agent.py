@@ -7,10 +7,10 @@ held back; an answer is never held back past a third of the lease, nor once the 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from bushel.api.authentication import CurrentAgent
@@ -19,9 +19,11 @@ from bushel.api.problems import responses
 from bushel.api.streams import CurrentHub, Hub, Wakes
 from bushel.control import sync as control
 from bushel.control.sync import Received
-from bushel.domain.errors import Forbidden
+from bushel.domain.errors import Forbidden, NotFound
 from bushel.domain.leases import longest_poll_seconds
 from bushel.spec.agent import SyncAnswer, SyncRequest
+from bushel.store import attempts
+from bushel.store.blobs import BlobFolder
 from bushel.store.database import Database, cluster_topic
 
 POLL_SECONDS = 1.0
@@ -55,6 +57,27 @@ async def _news(database: Database, received: Received, hub: Hub, wakes: Wakes, 
         await wakes.wait(min(left, POLL_SECONDS))
         if await run_in_threadpool(control.newest_version, database, received.cluster_id) > received.version:
             return
+
+
+@router.get(
+    "/agent/blobs/{project:path}/{digest}",
+    responses={**responses(), 200: {"description": "The archive", "content": {"application/gzip": {}}}},
+    response_class=FileResponse,
+)
+def get_blob(
+    project: Annotated[str, Path(max_length=255, description="The project's path, acme/research/vision.")],
+    digest: Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$", description="SHA-256 of the content.")],
+    agent: CurrentAgent,
+    database: CurrentDatabase,
+    settings: CurrentSettings,
+) -> Any:
+    """A working folder, as it was uploaded, that a live attempt on this agent's cluster needs."""
+    with database.transaction() as tx:
+        project_id = attempts.blob_needed(tx, _cluster(agent.cluster_id), project, digest)
+    path = None if project_id is None else BlobFolder(settings.state_folder).path(project_id, digest)
+    if path is None or not path.exists():
+        raise NotFound(f"no live attempt here needs {digest} of {project}, or its content is gone")
+    return FileResponse(path, media_type="application/gzip")
 
 
 def _cluster(cluster_id: int | None) -> int:
