@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from bushel.cli import exits
+from bushel.cli.session import terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ class Command:
         self.connects = connects
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Knows its width, so that making a parser does not import what would find it out."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(100, terminal_width(sys.stdout) or 100) - 2)
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, what may have been meant, and ends with the exit code for it."""
 
@@ -67,7 +75,7 @@ def build_parser(name: str, command: Command) -> Parser:
         prog=f"bushel {name}",
         description=command.description or command.help + ".",
         epilog=f"examples:\n{command.examples}" if command.examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
     )

@@ -39,7 +39,7 @@ COMMANDS = {
     "logs": Entry(JOBS, "logs", "show what a job prints"),
     "events": Entry(JOBS, "events", "show what happened"),
     "wait": Entry(JOBS, "wait", "wait for jobs to end"),
-    "top": Entry(JOBS, "top", "show what runs and what it uses"),
+    "top": Entry(JOBS, "top", "show what runs and how far it is"),
     "cancel": Entry(CHANGES, "change", "stop jobs, or indices of an array"),
     "hold": Entry(CHANGES, "change", "keep queued jobs from starting"),
     "release": Entry(CHANGES, "change", "let held jobs start"),

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from bushel.cli.command import Command
-from bushel.cli.failures import Wrong
+from bushel.cli.mistakes import Wrong
 from bushel.cli.output import Column, show_list
 from bushel.cli.session import Session
 from bushel.client import context as contexts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bushel.cli import exits
+from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 from bushel.client.context import NoContext
 from bushel.client.errors import InvalidDocument, LogStreamLost
@@ -25,14 +26,6 @@ _EXITS = {
     "job_cancelled": exits.JOB_CANCELLED,
     "job_lost": exits.JOB_NOT_FOUND,
 }
-
-
-class Wrong(Exception):
-    """The command was used wrongly in a way that its parser cannot see. Ends with the exit code for that."""
-
-    def __init__(self, message: str, *, suggestion: str | None = None) -> None:
-        super().__init__(message)
-        self.suggestion = suggestion
 
 
 def report(error: Exception, session: Session) -> int:

@@ -161,8 +161,7 @@ def _add(options: argparse.Namespace, session: Session) -> None:
     home = Home.current()
     settings = home.settings()
     clusters.add(home, settings, options.name, options.site, jurisdiction=options.jurisdiction, pose=pose)
-    words = clusters.await_ready(home, settings, options.name)
-    session.note(f"Cluster {options.name} {words}")
+    session.note(f"  agent            {clusters.await_ready(home, settings, options.name)}")
     session.next(f"bushel submit --cluster {options.name} -- hostname", "bushel node ls", f"bushel cluster remove {options.name}")
 
 

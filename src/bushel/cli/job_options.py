@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from bushel.cli.failures import Wrong
+from bushel.cli.mistakes import Wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from bushel.cli.session import Session
-    from bushel.client.documents import Document
+    from bushel.client.documents import Document, Source
     from bushel.domain.errors import FieldProblem, InvalidDocument
 
 REFERENCE = "docs/reference/job.md"
@@ -173,20 +173,20 @@ def _project_for_upload(session: Session) -> str:
     projects = [scope["path"] for scope in session.pages(lambda page: tenancy.scopes_page(page=page)) if scope["kind"] == "project"]
     if len(projects) == 1:
         return projects[0]
-    raise Wrong("which project is this for?", suggestion=f"--project {projects[0] if projects else 'PATH'}, or BUSHEL_PROJECT")
+    raise Wrong("which project is this for?", suggestion=f"--project {next(iter(projects), 'PATH')}, or BUSHEL_PROJECT")
 
 
-def show_problems(session: Session, error: InvalidDocument, documents: list[Document], flags: dict[str, Any], *, batch: bool) -> None:
+def show_problems(session: Session, error: InvalidDocument, sources: list[Source | None], flags: dict[str, Any], *, batch: bool) -> None:
     """Each problem at the place where it was written."""
     for problem in error.problems[:20]:
-        session.note(_place(problem, documents, flags, batch))
+        session.note(_place(problem, sources, flags, batch))
     if len(error.problems) > 20:
         session.note(f"and {len(error.problems) - 20} more")
     first = _field(error.problems[0].pointer, batch)
     session.note(f"See {REFERENCE}{'#' + first.replace('.', '-') if first else ''}, or: bushel schema job")
 
 
-def _place(problem: FieldProblem, documents: list[Document], flags: dict[str, Any], batch: bool) -> str:
+def _place(problem: FieldProblem, sources: list[Source | None], flags: dict[str, Any], batch: bool) -> str:
     from bushel.domain.errors import FieldProblem
 
     number, pointer = 0, problem.pointer
@@ -194,7 +194,7 @@ def _place(problem: FieldProblem, documents: list[Document], flags: dict[str, An
         item, _, rest = pointer.removeprefix("/jobs/").partition("/")
         number, pointer = int(item) if item.isdigit() else 0, "/" + rest if rest else ""
     own = FieldProblem(pointer, problem.message, problem.code, problem.suggestion)
-    source = documents[number].source if number < len(documents) else None
+    source = sources[number] if number < len(sources) else None
     parts = pointer.split("/")[1:]
     flag = _flag(parts, flags)
     if flag:

@@ -68,7 +68,8 @@ def detail(job: dict[str, Any]) -> str:
         return plain(status["message"])
     if status.get("exit_code") not in (None, 0):
         return f"exit code {status['exit_code']}"
-    return (status.get("reason") or "").replace("_", " ")
+    reason = status.get("reason") or ""
+    return "" if reason == "waiting" else reason.replace("_", " ")
 
 
 def places(job: dict[str, Any]) -> str:

@@ -48,9 +48,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def filters(options: argparse.Namespace, session: Session) -> dict[str, Any]:
     """What the flags select, as the operations take it."""
-    from bushel.cli.job_options import labels
-    from bushel.cli.times import moment
-
     states = list(LIVE_STATES) if "live" in options.state else []
     states += [state for state in options.state if state != "live" and state not in states]
     chosen: dict[str, Any] = {"project": session.project}
@@ -59,21 +56,19 @@ def filters(options: argparse.Namespace, session: Session) -> dict[str, Any]:
     if options.queue:
         chosen["queue"] = options.queue
     if options.by:
-        chosen["submitter"] = _me(session) if options.by == "me" else options.by
+        chosen["submitter"] = options.by
     if options.name:
         chosen["name"] = options.name
     if options.label:
+        from bushel.cli.job_options import labels
+
         chosen["labels"] = labels(options.label)
     for bound in ("since", "before"):
         if getattr(options, bound):
+            from bushel.cli.times import moment
+
             chosen[bound] = moment(getattr(options, bound))
     return chosen
-
-
-def _me(session: Session) -> str:
-    from bushel.client.operations import tenancy
-
-    return session.call(tenancy.whoami())["name"]
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:

@@ -6,10 +6,10 @@ import argparse
 
 from bushel.cli import exits
 from bushel.cli.command import Command
-from bushel.cli.failures import Wrong
 from bushel.cli.following import PATIENCE_SECONDS, Printer, follow_output
 from bushel.cli.job_options import add_job_options
 from bushel.cli.job_views import is_array
+from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 from bushel.cli.submit import submit
 

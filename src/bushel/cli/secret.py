@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from bushel.cli.command import Command
-from bushel.cli.failures import Wrong
+from bushel.cli.mistakes import Wrong
 from bushel.cli.output import Column, show_list, show_object
 from bushel.cli.session import Session
 from bushel.cli.tenancy_common import every, scope_of

@@ -7,15 +7,15 @@ import os
 
 from bushel.cli import exits
 from bushel.cli.command import Command
-from bushel.cli.failures import Wrong
 from bushel.cli.job_options import add_job_options, fields_of_flags, merge, read_files, run_of_words, show_problems, upload_workdirs
+from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from bushel.client.documents import Document
+    from bushel.client.documents import Source
 
 EXAMPLES = """  bushel submit job.yaml
   bushel submit --cpu 4 --memory 8GiB -- python train.py
@@ -31,31 +31,29 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--idempotency-key", metavar="KEY", help="the same key and jobs again give the same jobs, not new ones")
 
 
-def gather(options: argparse.Namespace, session: Session) -> tuple[list[dict[str, Any]], list[Document], dict[str, Any]]:
-    """The documents to send, those that were read, and what the flags said."""
-    from bushel.client.documents import Document
-
+def gather(options: argparse.Namespace, session: Session) -> tuple[list[dict[str, Any]], list[Source | None], dict[str, Any]]:
+    """The documents to send, where each was read, and what the flags said."""
     flags = fields_of_flags(options)
     if session.command:
         flags["run"] = run_of_words(session.command)
     files = getattr(options, "files", [])
-    if not files and not session.command:
-        raise Wrong("nothing to run", suggestion="bushel submit FILE, or bushel submit -- COMMAND")
-    documents = read_files(files) if files else [Document({})]
+    if not files:
+        if not session.command:
+            raise Wrong("nothing to run", suggestion="bushel submit FILE, or bushel submit -- COMMAND")
+        return [flags], [None], flags
+    documents = read_files(files)
     if session.command and len(documents) > 1:
         raise Wrong("one command cannot stand for several documents")
-    return [merge(document.value, flags) for document in documents], documents, flags
+    return [merge(document.value, flags) for document in documents], [document.source for document in documents], flags
 
 
 def submit(options: argparse.Namespace, session: Session) -> list[dict[str, Any]] | None:
     """The jobs as the server has them; None when the documents were wrong, which has been said."""
-    from bushel.client.errors import InvalidDocument
     from bushel.client.operations import jobs
 
-    values, documents, flags = gather(options, session)
-    folders = [os.path.dirname(document.source.file) if document.source else "." for document in documents]
-    if "workdir" in flags:  # written on the command line, so it begins where the person stands
-        folders = ["."] * len(documents)
+    values, sources, flags = gather(options, session)
+    # What a file says begins where the file lies, what a flag says where the person stands.
+    folders = [os.path.dirname(source.file) if source is not None and "workdir" not in flags else "." for source in sources]
     batch = len(values) > 1
     dry_run, key = getattr(options, "dry_run", False), getattr(options, "idempotency_key", None)
     try:
@@ -65,8 +63,10 @@ def submit(options: argparse.Namespace, session: Session) -> list[dict[str, Any]
             return [dict(job) for job in session.call(many)["items"]]
         one = jobs.submit(values[0], project=session.project, dry_run=dry_run, idempotency_key=key)
         return [dict(session.call(one))]
-    except InvalidDocument as error:
-        show_problems(session, error, documents, flags, batch=batch)
+    except Exception as error:
+        if getattr(error, "code", None) != "invalid_document":
+            raise
+        show_problems(session, error, sources, flags, batch=batch)  # type: ignore[arg-type]
         return None
 
 

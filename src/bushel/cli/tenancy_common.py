@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bushel.cli.failures import Wrong
+from bushel.cli.mistakes import Wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

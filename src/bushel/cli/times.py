@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from bushel.cli.failures import Wrong
+from bushel.cli.mistakes import Wrong
 from bushel.cli.words import epoch_seconds
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

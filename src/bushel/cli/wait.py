@@ -129,9 +129,8 @@ def progress_line(job: Mapping[str, Any]) -> str:
     if counts["total"] > 1:
         done = counts["succeeded"] + counts["failed"] + counts["cancelled"]
         parts = [f"{head}  {bar(done, counts['total'])}  {done:,}/{counts['total']:,}"]
-        for state in ("running", "starting", "delayed", "failed"):
-            if counts[state]:
-                parts.append(f"{counts[state]:,} {'retrying' if state == 'delayed' else state}")
+        named = {"running": "running", "starting": "starting", "delayed": "retrying", "failed": "failed"}
+        parts += [f"{counts[state]:,} {word}" for state, word in named.items() if counts[state]]
         if done and counts["succeeded"] and status.get("started_at"):
             lasted = time.time() - epoch_seconds(status["started_at"])
             parts.append(f"about {duration(lasted * (counts['total'] - done) / done)} left")

@@ -104,7 +104,7 @@ def ago(text: str | None, now: float | None = None) -> str:
     seconds = (time.time() if now is None else now) - epoch_seconds(text)
     if seconds < -1:
         return f"in {short_duration(-seconds)}"
-    return f"{short_duration(seconds)} ago"
+    return "just now" if seconds < 1 else f"{short_duration(seconds)} ago"
 
 
 def clock(text: str, *, today: bool = True) -> str:
