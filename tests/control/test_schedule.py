@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from lifecycle_world import World
+from tests.control.lifecycle_world import World
 
 from bushel.control import schedule, submit
 from bushel.control.fleet import set_cordon

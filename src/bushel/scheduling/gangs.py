@@ -65,6 +65,20 @@ def _levels(constraints: Constraints) -> list[str]:
     return [outer] if constraints.prefer in (None, "site", outer) else [constraints.prefer, outer]
 
 
+def tasks_by_place(room: Room, choices: Choices, constraints: Constraints) -> list[tuple[int, int]]:
+    """For each place that must hold a whole gang: how many tasks of one group fit there now, all of one model. Place number first."""
+    level = _levels(constraints)[-1]
+    numbers = room.fleet.place_numbers(level)
+    most: dict[int, int] = {}
+    for variant in choices.variants:
+        rows = variant.rows[numbers[variant.rows] >= 0]
+        names, place = np.unique(numbers[rows], return_inverse=True)
+        totals = np.bincount(place, weights=room.counts(variant, rows), minlength=len(names)).astype(np.int64)
+        for name, total in zip(names.tolist(), totals.tolist(), strict=True):
+            most[name] = max(most.get(name, 0), total)
+    return sorted(most.items())
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """For each group the allowed nodes within the place, and how many tasks each holds by itself."""

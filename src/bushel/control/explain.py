@@ -1,0 +1,375 @@
+"""Why a job does not run yet, and what would start it.
+
+Guarantees: the answer is that of the scheduler itself: the same `plan` over a snapshot of the same rows. "It would start" was planned
+with that very change. Only counts are told of jobs and queues that are others' business. Nothing is written, no lock is taken.
+
+A process that explains keeps a snapshot of its own, loaded with the first question and followed from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from bushel.control import explanation_texts as texts
+from bushel.control.jobs import find_job
+from bushel.control.snapshot import SnapshotKeeper
+from bushel.domain.ids import encode_job_id
+from bushel.domain.job import JobShape
+from bushel.domain.lifecycle import TERMINAL_JOB_STATES, JobState
+from bushel.domain.principal import Principal
+from bushel.scheduling.alternatives import alternatives
+from bushel.scheduling.entities import ReadyJob, ShapeClass
+from bushel.scheduling.feasibility import Obstacle, choices_of
+from bushel.scheduling.fleet import Fleet
+from bushel.scheduling.gangs import tasks_by_place
+from bushel.scheduling.lines import order_key, priority_of_key
+from bushel.scheduling.plan import Cause, Plan, Policy, Start, Waiting, plan
+from bushel.spec.explanation import AlternativeView, ExplanationView, PlacementView, ReasonView, Topic
+from bushel.store.database import Database, Transaction
+from bushel.workloads.compile import compile_job
+
+_POLICY = Policy(starts_limit=20_000)
+_NODES_SHOWN = 16
+_PARENTS_SHOWN = 20
+
+_DEPENDENCIES = """
+    select d.on_job_id, d.condition, p.name, p.state, count(*) over () as total
+    from dependencies d join jobs p on p.id = d.on_job_id
+    where d.job_id = %s and d.met_at is null order by d.on_job_id limit %s
+"""
+
+_BACKOFF = """
+    select count(*) as elements, min(due_at) as first, extract(epoch from min(due_at) - now())::double precision as seconds
+    from retries where job_id = %s and due_at is not null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What would become of a job if it were submitted now: whether all or some of it starts, where, or why not."""
+
+    starts_now: bool
+    elements_now: int
+    placement: PlacementView | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A job's row as `store.jobs.find` gives it, and the moment it was read."""
+
+    row: Mapping[str, Any]
+    shape: JobShape
+    now: datetime
+
+    def view(
+        self,
+        sentence: str,
+        reasons: list[ReasonView],
+        *,
+        placement: PlacementView | None = None,
+        would_start: list[AlternativeView] | None = None,
+    ) -> ExplanationView:
+        row = self.row
+        waits = row["ended_at"] is None and (row["pending_count"] or row["delayed_count"])
+        waited = (self.now - row["submitted_at"]).total_seconds()
+        asks_for = texts.asks_for(ShapeClass.of(self.shape))
+        if waits and placement is None:
+            sentence = f"{row['name']} has waited {texts.duration(waited)} for {asks_for}: {sentence}"
+        return ExplanationView(
+            job=encode_job_id(row["id"]),
+            name=row["name"],
+            project=row["project"],
+            queue=row["queue"],
+            state=row["state"],
+            sentence=sentence,
+            asks_for=asks_for,
+            starts_now=placement is not None,
+            waiting_since=row["submitted_at"].isoformat() if waits else None,
+            waited_seconds=round(waited, 3) if waits else None,
+            reasons=reasons,
+            would_start=would_start or [],
+            placement=placement,
+            as_of=self.now.isoformat(),
+        )
+
+
+class Explainer:
+    """A snapshot for questions. May be asked from many threads; one is answered at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._keeper = SnapshotKeeper(database)
+        self._lock = threading.Lock()
+        self._plan: tuple[int, Plan] | None = None
+
+    def would_start(self, shape: JobShape, queue_id: int, priority: int | None = None) -> PlanSummary:
+        """Plan a job that does not exist, behind all that wait."""
+        with self._lock:
+            self._keeper.refresh()
+            snapshot = self._keeper.snapshot
+            job_id = max(snapshot.lines.where, default=0) + 1
+            startable = shape.element_count if shape.array_limit is None else min(shape.element_count, shape.array_limit)
+            job = ReadyJob(
+                job_id,
+                queue_id,
+                ShapeClass.of(shape),
+                shape.priority if priority is None else priority,
+                self._keeper.now.timestamp(),
+                startable,
+                shape.indices,
+            )
+            made = plan(snapshot.with_jobs([job]), self._keeper.now, _POLICY)
+            starts = made.starting_jobs.get(job_id, [])
+            if starts:
+                what = "starts now" if len(starts) >= startable else f"{texts.plural(len(starts), 'element')} of {startable:,} start now"
+                return PlanSummary(len(starts) >= startable, len(starts), _placement(snapshot.fleet, starts[0]), what)
+            return PlanSummary(False, 0, None, "waits: " + _headline(_waiting_reasons(made, job)))
+
+    def explain(self, facts: JobFacts, reasons: list[ReasonView]) -> ExplanationView:
+        """Of a job that may start as far as its own rows go; `reasons` stand in those."""
+        with self._lock:
+            return self._explain(facts, reasons)
+
+    def _explain(self, facts: JobFacts, reasons: list[ReasonView]) -> ExplanationView:
+        snapshot = self._keeper.refresh()
+        job = snapshot.lines.job(facts.row["id"])
+        if job is None:
+            return facts.view("something of it has just changed; ask again", reasons)
+        made = self._current_plan()
+        starts = made.starting_jobs.get(job.id)
+        if starts:
+            return facts.view("it starts with the next plan", reasons, placement=_placement(snapshot.fleet, starts[0]))
+        reasons = reasons + _waiting_reasons(made, job)
+        found = [
+            AlternativeView(
+                field=other.change.what,
+                was=other.change.was,
+                now=other.change.now,
+                sentence=texts.change(other.change),
+                placement=_placement(snapshot.fleet, other.start),
+            )
+            for other in alternatives(made, job, self._keeper.now, _POLICY)
+        ]
+        return facts.view(_headline(reasons), reasons, would_start=found)
+
+    def _current_plan(self) -> Plan:
+        """One plan serves all questions until something changes."""
+        snapshot, now = self._keeper.snapshot, self._keeper.now
+        if self._plan is not None:
+            revision, made = self._plan
+            due = made.revisit_at_seconds
+            if revision == snapshot.revision and made.snapshot is snapshot and (due is None or now.timestamp() < due):
+                return made
+        made = plan(snapshot, now, _POLICY)
+        self._plan = (snapshot.revision, made)
+        return made
+
+
+_explainers: WeakKeyDictionary[Database, Explainer] = WeakKeyDictionary()
+_explainers_lock = threading.Lock()
+
+
+def explainer_of(database: Database) -> Explainer:
+    """The one of this process for this database."""
+    with _explainers_lock:
+        if database not in _explainers:
+            _explainers[database] = Explainer(database)
+        return _explainers[database]
+
+
+def explain(database: Database, principal: Principal, reference: str, project: str | None = None) -> ExplanationView:
+    """
+    Raises:
+        NotFound: there is no such job, or the principal may not see it.
+    """
+    with database.transaction() as tx:
+        row = find_job(tx, principal, reference, project)
+        shape = compile_job(row["spec"])
+        facts = JobFacts(row, shape, tx.now)
+        reasons = [] if JobState(row["state"]) in TERMINAL_JOB_STATES else _not_ready(tx, row, shape)
+    if not row["pending_count"] or any(reason["blocking"] for reason in reasons):
+        return facts.view(_summary(row, reasons), reasons)
+    return explainer_of(database).explain(facts, reasons)
+
+
+def would_start(database: Database, shape: JobShape, queue_id: int) -> PlanSummary:
+    """What a dry run can say of the start of a job that is not submitted."""
+    return explainer_of(database).would_start(shape, queue_id)
+
+
+# Reasons that stand in the job's own rows ------------------------------------------------------------------------------
+
+
+def _not_ready(tx: Transaction, row: Mapping[str, Any], shape: JobShape) -> list[ReasonView]:
+    reasons: list[ReasonView] = []
+    name = encode_job_id(row["id"])
+    if row["user_hold"]:
+        reasons.append(
+            _reason("hold", "user_hold", f"it is held; bushel release {name} lets it go", detail={"command": f"bushel release {name}"})
+        )
+    if row["unmet"]:
+        reasons.extend(_dependencies(tx, row["id"]))
+    if row["delayed_count"]:
+        reasons.append(_backoff(tx, row))
+    live = row["starting_count"] + row["running_count"] + row["stopping_count"]
+    if shape.array_limit is not None and row["pending_count"] and live >= shape.array_limit:
+        reasons.append(
+            _reason(
+                "array_limit",
+                "array_limit",
+                f"{texts.plural(live, 'element')} of it are live, and no more than {shape.array_limit:,} may be at once",
+                count=row["pending_count"],
+                detail={"live": live, "limit": shape.array_limit},
+            )
+        )
+    return reasons
+
+
+def _dependencies(tx: Transaction, job_id: int) -> list[ReasonView]:
+    words = {"success": "succeed", "failure": "fail", "end": "end"}
+    rows = tx.all(_DEPENDENCIES, (job_id, _PARENTS_SHOWN))
+    reasons: list[ReasonView] = []
+    for parent in rows:
+        job, condition, state = encode_job_id(parent["on_job_id"]), parent["condition"], parent["state"]
+        sentence = f"it waits for {parent['name']} ({job}), which is {state}, to {words[condition]}"
+        reasons.append(_reason("dependency", "dependency", sentence, detail={"job": job, "condition": condition, "state": state}))
+    if rows and rows[0]["total"] > len(rows):
+        more = rows[0]["total"] - len(rows)
+        reasons.append(_reason("dependency", "dependency", f"and for {texts.plural(more, 'other job')}", count=more))
+    return reasons
+
+
+def _backoff(tx: Transaction, row: Mapping[str, Any]) -> ReasonView:
+    found = tx.one(_BACKOFF, (row["id"],))
+    when = "now" if not found["seconds"] or found["seconds"] <= 0 else f"in {texts.duration(found['seconds'] + 0.5)}"
+    if row["element_count"] == 1:
+        sentence = f"it failed before and is tried again {when}" + (f": {row['message']}" if row["message"] else "")
+    else:
+        sentence = f"{texts.plural(row['delayed_count'], 'element')} failed before; the next is tried again {when}"
+    detail = {"next_at": found["first"].isoformat() if found["first"] else None}
+    return _reason("backoff", "backoff", sentence, count=row["delayed_count"], blocking=not row["pending_count"], detail=detail)
+
+
+def _summary(row: Mapping[str, Any], reasons: list[ReasonView]) -> str:
+    state = JobState(row["state"])
+    if state in TERMINAL_JOB_STATES:
+        return f"{row['name']} {'was cancelled' if state is JobState.CANCELLED else state}" + (
+            f": {row['message']}" if row["message"] else ""
+        )
+    if reasons:
+        return _headline(reasons)
+    return f"{row['name']} is {state}; nothing of it waits"
+
+
+# Reasons that the plan gives ------------------------------------------------------------------------------------------
+
+
+def _waiting_reasons(made: Plan, job: ReadyJob) -> list[ReasonView]:
+    waiting = _waiting_of(made, job)
+    reasons: list[ReasonView] = []
+    if waiting is None or waiting.cause is not Cause.QUOTA:
+        reasons += _where(made, job)
+    reasons += _quota(made, job, waiting)
+    reasons += _ahead(made, job)
+    kept = made.kept_free
+    if kept is not None and kept.job_id == job.id:
+        sentence = f"{texts.plural(len(kept.node_ids), 'node')} take nothing new until it can start there"
+        names = [made.snapshot.fleet.nodes[node].name for node in kept.node_ids[:_NODES_SHOWN]]
+        reasons.append(_reason("kept_free", "kept_for_it", sentence, count=len(kept.node_ids), blocking=False, detail={"nodes": names}))
+    return reasons
+
+
+def _waiting_of(made: Plan, job: ReadyJob) -> Waiting | None:
+    mine = [waiting for waiting in made.waiting if waiting.queue_id == job.queue_id and waiting.shape == job.shape]
+    return next((waiting for waiting in mine if waiting.first_job_id == job.id), mine[-1] if mine else None)
+
+
+def _where(made: Plan, job: ReadyJob) -> list[ReasonView]:
+    """Nodes counted by what is in the way; group by group when they are unlike."""
+    reasons: list[ReasonView] = []
+    fleet = made.snapshot.fleet
+    if not fleet.nodes:
+        return [_reason("where", "no_nodes", "there are no nodes", count=0, detail={})]
+    several = len(job.shape.groups) > 1
+    for group, counts in made.obstacles(job.shape).items():
+        for found in sorted(counts, key=lambda count: -count.nodes):
+            sentence = (f"{group}: " if several else "") + texts.obstacle(found)
+            detail = {"group": group, "what": found.detail, "needed": found.needed}
+            topic: Topic = "kept_free" if found.obstacle is Obstacle.KEPT_FREE else "where"
+            reasons.append(_reason(topic, found.obstacle, sentence, count=found.nodes, detail=detail))
+    if job.shape.task_count > 1:
+        reasons += _together(made, job)
+    return reasons
+
+
+def _together(made: Plan, job: ReadyJob) -> list[ReasonView]:
+    """Places that have room for some tasks of a gang and not for all."""
+    level = job.shape.constraints.require or "cluster"
+    reasons: list[ReasonView] = []
+    for choice in choices_of(made.snapshot.fleet, job.shape):
+        tasks = [tasks for _, tasks in tasks_by_place(made.room, choice, job.shape.constraints)]
+        some = [count for count in tasks if 0 < count < choice.group.min_count]
+        if some and max(tasks) < choice.group.min_count:
+            has = "has" if len(some) == 1 else "have"
+            sentence = f"{texts.plural(len(some), level)} {has} room for some, at most {max(some)} of {choice.group.min_count} together"
+            reasons.append(_reason("where", "not_together", sentence, count=len(some), detail={"level": level, "most": max(some)}))
+    return reasons
+
+
+def _quota(made: Plan, job: ReadyJob, waiting: Waiting | None) -> list[ReasonView]:
+    queue = made.snapshot.queues.queues.get(job.queue_id)
+    over = waiting.over_quota if waiting is not None else None
+    if over is not None:
+        name = made.snapshot.queues.queues[over.queue_id].name
+        held, limit, needed = (texts.amount(over.resource, value) for value in (over.used, over.limit, over.needed))
+        sentence = f"{name} holds {held} of the {limit} it may; this needs {needed} more"
+        detail = {"queue": name, "resource": over.resource, "limit": over.limit, "used": over.used, "needed": over.needed}
+        return [_reason("quota", "queue_quota", sentence, detail=detail)]
+    if queue is None or not any(above.quota for above in made.ledger.path(job.queue_id)):
+        return []
+    return [_reason("quota", "fits", f"the quota of {queue.name} leaves room for it", blocking=False)]
+
+
+def _ahead(made: Plan, job: ReadyJob) -> list[ReasonView]:
+    """How many come first: in its queue by order, elsewhere by priority."""
+    key = order_key(job.priority, job.id)
+    mine = others = 0
+    for line in made.snapshot.lines.lines.values():
+        if line.queue_id == job.queue_id:
+            mine += int(np.searchsorted(line.keys, key))
+        elif priority_of_key(int(line.keys[0])) > job.priority:
+            others += int(np.searchsorted(line.keys, order_key(job.priority, 0)))
+    reasons: list[ReasonView] = []
+    name = made.snapshot.queues.queues[job.queue_id].name if job.queue_id in made.snapshot.queues.queues else "its queue"
+    if mine:
+        reasons.append(_reason("ahead", "ahead_in_queue", f"{texts.plural(mine, 'job')} before it in {name}", count=mine, blocking=False))
+    if others:
+        sentence = f"{texts.plural(others, 'job')} of higher priority in other queues"
+        reasons.append(_reason("ahead", "ahead_elsewhere", sentence, count=others, blocking=False))
+    return reasons
+
+
+def _headline(reasons: list[ReasonView]) -> str:
+    blocking = [reason for reason in reasons if reason["blocking"]]
+    together = [reason for reason in blocking if reason["code"] == "not_together"]
+    chosen = (together or blocking or reasons)[:1]
+    return chosen[0]["sentence"] if chosen else "it is planned with the next change"
+
+
+def _placement(fleet: Fleet, start: Start) -> PlacementView:
+    cluster = fleet.clusters[start.cluster_id]
+    nodes = list(dict.fromkeys(fleet.nodes[run.node_id].name for run in start.runs))
+    return PlacementView(cluster=cluster.name, site=cluster.site, nodes=nodes[:_NODES_SHOWN], node_count=len(nodes))
+
+
+def _reason(
+    topic: Topic, code: str, sentence: str, *, count: int | None = None, blocking: bool = True, detail: dict[str, Any] | None = None
+) -> ReasonView:
+    return ReasonView(topic=topic, code=str(code), blocking=blocking, count=count, sentence=sentence, detail=detail or {})

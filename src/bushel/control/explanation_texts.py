@@ -1,0 +1,139 @@
+"""The sentences of explanations: amounts with their units, counts with the right plural."""
+
+from __future__ import annotations
+
+from bushel.domain.job import PRIORITY_NAMES
+from bushel.domain.resources import CPU, DISK, GPU_PREFIX, MEMORY, ResourceRequest
+from bushel.scheduling.alternatives import Change
+from bushel.scheduling.entities import ShapeClass
+from bushel.scheduling.feasibility import NodeCount, Obstacle
+from bushel.scheduling.quota import GPU_OF_ANY_MODEL
+
+_BYTE_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 node`, `3 nodes`, `12,000 nodes`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def amount(resource: str, value: int) -> str:
+    """`4 CPUs`, `16 GiB of memory`, `8 H100`, `0.25 of a GPU`."""
+    if resource == CPU:
+        return f"{_thousandths(value)} {'CPU' if value == 1000 else 'CPUs'}"
+    if resource == MEMORY:
+        return f"{size(value)} of memory"
+    if resource == DISK:
+        return f"{size(value)} of disk"
+    if resource == GPU_OF_ANY_MODEL or resource.startswith(GPU_PREFIX):
+        return gpus(value, resource.removeprefix(GPU_PREFIX) if resource.startswith(GPU_PREFIX) else "")
+    return f"{value:,} of {resource}"
+
+
+def gpus(milli: int, model: str) -> str:
+    if milli < 1000:
+        return f"{_thousandths(milli)} of {'an' if model[:1] in tuple('AEFHILMNORSX') else 'a'} {model or 'GPU'}"
+    return f"{_thousandths(milli)} {model or ('GPU' if milli == 1000 else 'GPUs')}"
+
+
+def size(value: int) -> str:
+    for unit, factor in _BYTE_UNITS:
+        if value >= factor:
+            return f"{round(value / factor, 1):,g} {unit}"
+    return f"{value:,} B"
+
+
+def request(asked: ResourceRequest) -> str:
+    """`8 H100, 4 CPUs, 16 GiB of memory`."""
+    parts = [gpus(asked.gpu_milli, " or ".join(asked.gpu_models))] if asked.gpu_milli else []
+    parts += [
+        amount(name, value) for name, value in ((CPU, asked.cpu_milli), (MEMORY, asked.memory_bytes), (DISK, asked.disk_bytes)) if value
+    ]
+    return ", ".join(parts)
+
+
+def asks_for(shape: ShapeClass) -> str:
+    """`2 nodes × 8 H100, 4 CPUs, 16 GiB of memory, in one rack`."""
+    groups = [(f"{group.count} × " if group.count > 1 else "") + request(group.request) for group in shape.groups]
+    where = shape.constraints.require
+    return " and ".join(groups) + (f", in one {where}" if where and shape.task_count > 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `6 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours == 0:
+        return f"{minutes} min"
+    if days == 0:
+        return f"{hours} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    return f"{days} d" + (f" {hours % 24} h" if hours % 24 else "")
+
+
+def obstacle(found: NodeCount) -> str:
+    """`212 nodes have fewer than 8 H100 free`."""
+    nodes = plural(found.nodes, "node")
+    one = found.nodes == 1
+    is_, has, lacks, fails = ("is", "has", "lacks", "belongs") if one else ("are", "have", "lack", "belong")
+    match found.obstacle:
+        case Obstacle.SITE:
+            return f"{nodes} {is_} not in {found.detail}"
+        case Obstacle.CLUSTER:
+            return f"{nodes} {is_} not in the cluster {found.detail}"
+        case Obstacle.LABEL:
+            return f"{nodes} {lacks} the label {found.detail}"
+        case Obstacle.NO_CONTAINERS:
+            return f"{nodes} cannot run containers"
+        case Obstacle.NO_SUCH_GPU:
+            return f"{nodes} {has} no {'GPU' if found.detail == 'any model' else found.detail}"
+        case Obstacle.TOO_SMALL:
+            return f"{nodes} {has} less than {amount(found.detail, found.needed)}, even when empty"
+        case Obstacle.NO_PLACE:
+            return f"{nodes} {has} no {found.detail} in {'its' if one else 'their'} topology"
+        case Obstacle.NO_LEASE:
+            return f"{nodes} {fails} to a cluster whose agent does not answer"
+        case Obstacle.NOT_READY:
+            return f"{nodes} {is_} not ready"
+        case Obstacle.CORDONED:
+            return f"{nodes} {is_} cordoned"
+        case Obstacle.FAILED_THERE:
+            return f"{nodes} failed it before"
+        case Obstacle.KEPT_FREE:
+            return f"{nodes} {is_} kept free for a job further ahead"
+        case Obstacle.BUSY:
+            return f"{nodes} {has} less than {amount(found.detail, found.needed)} free"
+
+
+def change(changed: Change) -> str:
+    """`with 1 node instead of 2`."""
+    was, now = changed.was, changed.now
+    match changed.what:
+        case "nodes":
+            return f"with {plural(_whole(now), 'node')} instead of {was}"
+        case "require":
+            return f"preferring one {was} instead of requiring it"
+        case "gpu":
+            return f"with {gpus(_whole(now), '')} instead of {_thousandths(_whole(was))}"
+        case "memory":
+            return f"with {size(_whole(now))} of memory instead of {size(_whole(was))}"
+        case "disk":
+            return f"with {size(_whole(now))} of disk instead of {size(_whole(was))}"
+        case "cpu":
+            return f"with {amount(CPU, _whole(now))} instead of {_thousandths(_whole(was))}"
+        case "gpu.model":
+            return f"with {now} instead of {was}"
+        case "sites":
+            return f"in the site {now}"
+        case "labels":
+            return f"without the label {was}"
+    return f"at priority {next((name for name, value in PRIORITY_NAMES.items() if value == now), now)}"
+
+
+def _whole(value: int | str | None) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _thousandths(milli: int) -> str:
+    return f"{milli / 1000:,g}"
