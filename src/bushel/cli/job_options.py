@@ -178,11 +178,12 @@ def _project_for_upload(session: Session) -> str:
 
 def show_problems(session: Session, error: InvalidDocument, sources: list[Source | None], flags: dict[str, Any], *, batch: bool) -> None:
     """Each problem at the place where it was written."""
-    for problem in error.problems[:20]:
+    problems = list(error.problems)
+    for problem in problems[:20]:
         session.note(_place(problem, sources, flags, batch))
-    if len(error.problems) > 20:
-        session.note(f"and {len(error.problems) - 20} more")
-    first = _field(error.problems[0].pointer, batch)
+    if len(problems) > 20:
+        session.note(f"and {len(problems) - 20} more")
+    first = _field(problems[0].pointer, batch)
     session.note(f"See {REFERENCE}{'#' + first.replace('.', '-') if first else ''}, or: bushel schema job")
 
 

@@ -8,6 +8,7 @@ from bushel.cli import exits
 from bushel.cli.command import Command
 from bushel.cli.following import PATIENCE_SECONDS, Printer, follow_output
 from bushel.cli.job_views import TERMINAL_STATES, is_array
+from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 from bushel.client.log_records import LogNotice
 
@@ -36,10 +37,16 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     job: dict[str, Any] = dict(session.call(jobs.get(options.job, project=session.project)))
     several = _several_tasks(job, options)
     printer = Printer(session, apart=False, prefix=several, times=options.timestamps, array=is_array(job))
-    if not options.follow and job["status"]["state"] not in TERMINAL_STATES:
+    whole_array = is_array(job) and options.index is None
+    if not options.follow and (options.tail is not None or whole_array or job["status"]["state"] not in TERMINAL_STATES):
         return _print_now(options, session, job, printer)
-    if options.tail is not None:
-        return _print_now(options, session, job, printer)
+    if whole_array:
+        raise Wrong(
+            f"{job['metadata']['id']} is an array: say which index to follow",
+            suggestion=f"bushel logs -f {job['metadata']['id']} --index 0, or bushel wait {job['metadata']['id']}",
+        )
+    if options.follow and options.tail is not None:
+        raise Wrong("--tail and --follow do not go together")
     stream = logs.follow_logs(
         job["metadata"]["id"],
         index=options.index,
@@ -62,36 +69,40 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
 def _print_now(options: argparse.Namespace, session: Session, job: dict[str, Any], printer: Printer) -> int:
     """What there is now, task by task."""
+    tasks = _tasks(options, session, job)
+    for index, attempt, rank in tasks:
+        _print_task(options, session, job, printer, (index, attempt, rank))
+    if not tasks:
+        session.note(f"{job['metadata']['name']} {job['metadata']['id']} has printed nothing yet: it is {job['status']['state']}")
+    return exits.OK
+
+
+def _print_task(options: argparse.Namespace, session: Session, job: dict[str, Any], printer: Printer, task: tuple[int, int, int]) -> None:
     from bushel.client.operations import logs
 
-    for index, attempt, rank in _tasks(options, session, job):
-        offset, lines = 0, []
-        while True:
-            page = session.call(
-                logs.log_page(
-                    job["metadata"]["id"],
-                    index=index,
-                    attempt=attempt,
-                    rank=rank,
-                    stream=options.stream,
-                    offset=offset,
-                    limit=PAGE_BYTES,
-                )
+    index, attempt, rank = task
+    offset = 0
+    while True:
+        page = session.call(
+            logs.log_page(
+                job["metadata"]["id"],
+                index=index if is_array(job) else None,
+                attempt=attempt,
+                rank=rank,
+                stream=options.stream,
+                offset=offset if options.tail is None else None,
+                tail=options.tail,
+                limit_bytes=PAGE_BYTES,
             )
-            if options.tail is not None:
-                lines = [*lines, *page.records][-options.tail :] if options.tail else []
-            else:
-                if page.dropped and offset == 0:
-                    first, _, stop = page.dropped.partition("-")
-                    printer.show(LogNotice("dropped", {"dropped_bytes": int(stop) - int(first), "index": index, "rank": rank}))
-                for record in page.records:
-                    printer.show(record)
-            if page.next_offset <= offset or page.next_offset >= page.size_bytes:
-                break
-            offset = page.next_offset
-        for record in lines:
+        )
+        if page.dropped and offset == 0 and options.tail is None:
+            first, _, stop = page.dropped.partition("-")
+            printer.show(LogNotice("dropped", {"dropped_bytes": int(stop) - int(first), "index": index, "rank": rank}))
+        for record in page.records:
             printer.show(record)
-    return exits.OK
+        if options.tail is not None or page.next_offset <= offset or page.next_offset >= page.size_bytes:
+            return
+        offset = page.next_offset
 
 
 def _tasks(options: argparse.Namespace, session: Session, job: dict[str, Any]) -> list[tuple[int, int, int]]:

@@ -16,21 +16,17 @@ if TYPE_CHECKING:
 
 
 class LogRecord:
-    """One line, or a part of one. `text` is what the task wrote, with its newline unless the next record goes on with the line.
+    """One line, or a part of one. `text` is what the task wrote, with its newline unless the next record goes on with the line."""
 
-    `next_offset` is where the record behind it begins.
-    """
+    __slots__ = ("at", "attempt", "index", "rank", "stream", "text")
 
-    __slots__ = ("at", "attempt", "index", "next_offset", "rank", "stream", "text")
-
-    def __init__(self, at: str, stream: str, text: bytes, *, index: int, attempt: int, rank: int, next_offset: int) -> None:
+    def __init__(self, at: str, stream: str, text: bytes, *, index: int, attempt: int, rank: int) -> None:
         self.at = at
         self.stream = stream
         self.text = text
         self.index = index
         self.attempt = attempt
         self.rank = rank
-        self.next_offset = next_offset
 
     def __repr__(self) -> str:
         return f"LogRecord({self.at} {self.index}.{self.attempt} rank {self.rank} {self.stream} {self.text!r})"
@@ -60,7 +56,7 @@ class LogPage:
         self.size_bytes = int(headers.get("bushel-log-size", self.next_offset))
         self.ended = headers.get("bushel-log-ended") == "true"
         self.dropped = headers.get("bushel-log-dropped")
-        self.records = parse_records(body, index=index, attempt=attempt, rank=rank, offset=self.next_offset - len(body))
+        self.records = parse_records(body, index=index, attempt=attempt, rank=rank)
 
 
 def read_log_event(event: ServerEvent) -> list[LogRecord | LogNotice]:
@@ -74,18 +70,13 @@ def read_log_event(event: ServerEvent) -> list[LogRecord | LogNotice]:
     found: list[LogRecord | LogNotice] = []
     if data.get("dropped_bytes"):
         found.append(LogNotice("dropped", data))
-    found += parse_records(_bytes_of(data), index=data["index"], attempt=data["attempt"], rank=data["rank"], offset=data["offset"])
+    found += parse_records(_bytes_of(data), index=data["index"], attempt=data["attempt"], rank=data["rank"])
     return found
 
 
-def parse_records(data: bytes, *, index: int, attempt: int, rank: int, offset: int) -> list[LogRecord]:
-    """The records in `data`, which begins at `offset` of its log and holds whole records."""
-    records = []
-    for line in _lines(data):
-        offset += len(line)
-        at, stream, text = _split(line)
-        records.append(LogRecord(at, stream, text, index=index, attempt=attempt, rank=rank, next_offset=offset))
-    return records
+def parse_records(data: bytes, *, index: int, attempt: int, rank: int) -> list[LogRecord]:
+    """The records in `data`, which holds whole ones."""
+    return [LogRecord(*_split(line), index=index, attempt=attempt, rank=rank) for line in _lines(data)]
 
 
 def _bytes_of(data: Mapping[str, Any]) -> bytes:

@@ -8,8 +8,8 @@ from bushel.client.operation import Operation, with_key
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
+    from bushel.spec.explanation import ExplanationView
     from bushel.spec.views import AttemptView, CancelledView, JobView, Page, SubmittedView
 
 
@@ -73,7 +73,7 @@ def attempts_page(
     return Operation("GET", _path(job, "attempts"), parameters=parameters)
 
 
-def explain(job: str, *, project: str | None = None) -> Operation[dict[str, Any]]:
+def explain(job: str, *, project: str | None = None) -> Operation[ExplanationView]:
     """Why it does not run yet, counted."""
     return Operation("GET", _path(job, "explain"), parameters=[("project", project)])
 

@@ -20,14 +20,23 @@ def log_page(
     rank: int | None = None,
     stream: str | None = None,
     offset: int | None = None,
-    limit: int | None = None,
+    limit_bytes: int | None = None,
+    tail: int | None = None,
 ) -> Operation[LogPage]:
-    """Records of one task's log from `offset` on; a negative offset counts from the end."""
+    """Records of one task's log from `offset` on, or the `tail` newest. Without `attempt` of the newest one."""
 
     def read(headers: Mapping[str, str], body: bytes) -> LogPage:
         return LogPage(headers, body, index=index or 0, attempt=attempt or 0, rank=rank or 0, offset=offset or 0)
 
-    parameters = [("index", index), ("attempt", attempt), ("rank", rank), ("stream", stream), ("offset", offset), ("limit", limit)]
+    parameters = [
+        ("index", index),
+        ("attempt", attempt),
+        ("rank", rank),
+        ("stream", stream),
+        ("offset", offset),
+        ("limit_bytes", limit_bytes),
+        ("tail", tail),
+    ]
     return Operation("GET", f"/v1/jobs/{quote(job)}/logs", parameters=parameters, headers={"Accept": "text/plain"}, read=read)
 
 
