@@ -34,6 +34,7 @@ class Destination:
     path: str
     queue_id: int
     queue: str
+    limited: bool  # the queue or one above it has a job quota
     now: datetime
 
 
@@ -49,13 +50,28 @@ class Dependency:
     met: bool | None = None
 
 
-_PROJECTS = """
-    select s.id, s.path, q.id as queue_id, q.name as queue, now() as now
+_LIMITED = """(
+    with recursive above as (
+        select parent_id, job_quota from queues where id = q.id
+        union all
+        select p.parent_id, p.job_quota from queues p join above on p.id = above.parent_id
+    )
+    select coalesce(bool_or(job_quota is not null), false) from above
+) as limited"""  # whether the queue or one above it has a job quota
+
+_PROJECTS = f"""
+    select s.id, s.path, q.id as queue_id, q.name as queue, {_LIMITED}, now() as now
     from scopes s join scopes team on team.id = s.parent_id left join queues q on q.id = coalesce(s.queue_id, team.queue_id)
-    where s.kind = 'project' and s.path = any(%s)
+    where s.kind = 'project'
 """
 
-_QUEUES = "select q.id, q.name, s.path as scope from queues q join scopes s on s.id = q.scope_id where q.name = any(%s)"
+_PROJECTS_NAMED = _PROJECTS + " and s.path = any(%s)"
+
+_PROJECTS_BELOW = (
+    _PROJECTS + " and exists (select 1 from unnest(%s::text[]) mine where s.path = mine or starts_with(s.path, mine || '/')) limit 6"
+)
+
+_QUEUES = f"select q.id, q.name, s.path as scope, {_LIMITED} from queues q join scopes s on s.id = q.scope_id where q.name = any(%s)"
 
 
 def find_destinations(
@@ -72,10 +88,13 @@ def find_destinations(
         NotFound: there is no such project, or the principal may not see it.
         Forbidden: it may not submit there.
     """
+    rows: dict[str, dict[str, Any]] = {}
     if project is None and any("project" not in document for document in documents):
-        project = _only_project(tx, principal)
+        only = _only_project(tx, principal)
+        project, rows = only["path"], {only["path"]: only}
     paths = sorted({document.get("project", project) for document in documents})
-    rows = {row["path"]: row for row in tx.all(_PROJECTS, (paths,))}
+    if not rows.keys() >= set(paths):
+        rows = {row["path"]: row for row in tx.all(_PROJECTS_NAMED, (paths,))}
     for path in paths:
         principal.may("job:submit", path, f"project {path}")
         if path not in rows:
@@ -100,26 +119,26 @@ def _destination(project: Mapping[str, Any], queue: str | None, queues: Mapping[
     if queue is None:
         if project["queue_id"] is None:
             return None
-        return Destination(project["id"], project["path"], project["queue_id"], project["queue"], project["now"])
+        return Destination(project["id"], project["path"], project["queue_id"], project["queue"], project["limited"], project["now"])
     row = queues.get(queue)
     if row is None or not project["path"].startswith(row["scope"] + "/"):
         return None
-    return Destination(project["id"], project["path"], row["id"], row["name"], project["now"])
+    return Destination(project["id"], project["path"], row["id"], row["name"], row["limited"], project["now"])
 
 
-def _only_project(tx: Transaction, principal: Principal) -> str:
+def _only_project(tx: Transaction, principal: Principal) -> dict[str, Any]:
     """The one project that the principal may submit to.
 
     Raises:
         InvalidDocument: there is none, or there are several.
     """
-    projects = jobs.projects_below(tx, principal.paths("job:submit"))
+    projects = tx.all(_PROJECTS_BELOW, (principal.paths("job:submit"),))
     if len(projects) == 1:
-        return projects[0]["path"]
+        return projects[0]
     if not projects:
         sentence, suggestion = "you may not submit to any project", "ask an admin for the role member of a project"
     else:
-        some = ", ".join(row["path"] for row in projects[:5]) + (", …" if len(projects) > 5 else "")
+        some = ", ".join(sorted(row["path"] for row in projects)[:5]) + (", …" if len(projects) > 5 else "")
         sentence, suggestion = f"say which project: you may submit to {some}", "bushel submit --project PATH"
     raise InvalidDocument([FieldProblem("/project", sentence, "missing", suggestion)])
 

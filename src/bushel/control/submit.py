@@ -90,7 +90,9 @@ def submit(
     for draft in drafts:
         if draft.state is not JobState.CANCELLED:
             _derive_state(draft)
-    check_job_quotas(tx, Counter(draft.destination.queue_id for draft in drafts if draft.state is not JobState.CANCELLED))
+    check_job_quotas(
+        tx, Counter(draft.destination.queue_id for draft in drafts if draft.destination.limited and draft.state is not JobState.CANCELLED)
+    )
     return _write(tx, principal, drafts, retry_of)
 
 
