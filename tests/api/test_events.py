@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from watching import Watch
 
@@ -169,6 +170,19 @@ def test_an_event_reaches_a_watcher_at_once(app_client: Any, database: Database)
             watch.next()
             delays.append(time.monotonic() - started)
     assert sorted(delays)[10] < 0.1, delays
+
+
+def test_a_watch_survives_the_loss_of_every_connection_to_the_database(app_client: Any, database: Database) -> None:
+    with Watch(app_client, "/v1/events/watch", kind="test.") as watch:
+        watch.next(lambda message: message.comment == "watching")
+        write(database, "test.before")
+        assert watch.next().data["kind"] == "test.before"
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            connection.execute("insert into events (kind, scope_path, object, actor) values ('test.after', 'home', 'x/y', 'test')")
+        assert watch.next().data["kind"] == "test.after"
 
 
 def test_streams_end_at_once_when_the_server_stops(database: Database, settings: Any, installation: Any) -> None:

@@ -44,6 +44,11 @@ def test_a_released_lease_can_be_taken_at_once(database: Database) -> None:
     assert taken(take(database, "b")).epoch == first.epoch + 1
 
 
+def test_a_holder_that_asks_again_gets_a_new_epoch_at_once(database: Database) -> None:
+    first = taken(take(database, "a"))
+    assert taken(take(database, "a")).epoch == first.epoch + 1
+
+
 def test_a_paused_leader_cannot_commit_once_another_leads(database: Database) -> None:
     """docs/concepts/guarantees.md#leaders"""
     paused = taken(take(database, "a"))

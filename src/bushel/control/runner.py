@@ -133,9 +133,10 @@ class Runner:
             log.info("no longer leading epoch=%d", term.lease.epoch)
 
     def _try_for_term(self) -> Term | None:
-        asked_at = boottime()
+        asked_at = 0.0
         try:
             with self._database.transaction() as tx:
+                asked_at = boottime()  # not before: a connection may be long in coming
                 lease = leases.acquire(tx, LEASE_NAME, self._holder, self._lease_seconds)
         except Unavailable as error:
             log.warning("cannot ask for the lease: %s", error.message)
@@ -168,9 +169,10 @@ class Runner:
             if not term.active():
                 log.warning("the lease could not be renewed in time epoch=%d", term.lease.epoch)
                 return
-            asked_at = boottime()
+            asked_at = 0.0
             try:
                 with self._database.transaction() as tx:
+                    asked_at = boottime()
                     held = leases.renew(tx, term.lease, self._lease_seconds)
             except Unavailable as error:
                 log.warning("cannot renew the lease: %s", error.message)

@@ -31,13 +31,16 @@ class Lease:
 
 
 def acquire(tx: Transaction, name: str, holder: str, lease_seconds: float) -> Lease | None:
-    """Take the lease if nobody has it or its holder let it run out. None: somebody else has it."""
+    """Take the lease if nobody has it, its holder let it run out, or the holder is the one who asks: who asks again acts no
+    longer under the epoch before. None: somebody else has it."""
     tx.execute(
         "insert into leases (name, holder, epoch, expires_at) values (%s, '', 0, '-infinity') on conflict (name) do nothing",
         (name,),
     )
     # `for update` waits for every transaction that this lease fences; `now()` is from before the wait, so never too late.
-    free = tx.first("select epoch from leases where name = %s and expires_at <= now() for update skip locked", (name,))
+    free = tx.first(
+        "select epoch from leases where name = %s and (expires_at <= now() or holder = %s) for update skip locked", (name, holder)
+    )
     if free is None:
         return None
     row = tx.one(
