@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -42,20 +43,18 @@ class Installation:
     def run(self, *words: str, expect: int | None = 0, timeout_seconds: float = 100) -> subprocess.CompletedProcess[str]:
         """Run `bushel WORDS` to its end and insist on its exit code."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUSHEL_")}
-        environment = {**inherited, "BUSHEL_HOME": str(self.home.path), "BUSHEL_LEASE_SECONDS": "6", **self.environment}
         done = subprocess.run(
             [*self.command, *words],
             capture_output=True,
             text=True,
             timeout=timeout_seconds,
-            env=environment,
+            env={**inherited, "BUSHEL_HOME": str(self.home.path), "BUSHEL_LEASE_SECONDS": "6", **self.environment},
             cwd="/",
             check=False,
             **self.account,
         )
-        assert expect is None or done.returncode == expect, (
-            f"bushel {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
-        )
+        said = f"bushel {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}\n"
+        assert expect is None or done.returncode == expect, said + self.logs()
         return done
 
     def up(self, *words: str, **more: Any) -> dict[str, Any]:
@@ -229,6 +228,6 @@ def own_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
         wait_until("the other PostgreSQL is ready", lambda: status.exists() and "ready" in status.read_text())
         yield f"postgresql://operator:secret%20word@127.0.0.1:{port}/postgres"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)
         server.wait(20)
         shutil.rmtree(folder, ignore_errors=True)

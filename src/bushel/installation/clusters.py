@@ -142,14 +142,14 @@ def follow_address(home: Home, settings: Settings) -> None:
 
 
 def ready_words(home: Home, settings: Settings, name: str) -> str | None:
-    """`site local · cluster laptop · 8 cpu · 31 GiB · no gpu` once the agent holds its lease; None before."""
+    """`ready   site local · cluster laptop · 8 cpu · 31 GiB · no gpu` once the agent holds its lease; None before."""
     plane = ControlPlane(home, settings)
     if not holds_lease(plane.cluster(name)):
         return None
     nodes = plane.nodes(name)
     if not nodes:
         return None
-    return f"site {config(home, name)['site']} · cluster {name} · {capacity_words([node['capacity'] for node in nodes])}"
+    return f"ready   site {config(home, name)['site']} · cluster {name} · {capacity_words([node['capacity'] for node in nodes])}"
 
 
 def await_ready(home: Home, settings: Settings, name: str) -> str:
@@ -162,7 +162,7 @@ def await_ready(home: Home, settings: Settings, name: str) -> str:
     while time.monotonic() < deadline:
         words = ready_words(home, settings, name)
         if words:
-            return f"ready   {words}"
+            return words
         time.sleep(0.02)
     raise Unavailable(f"the agent of {name} is not ready", suggestion=f"look into {home.part_logs / ('agent-' + name + '.log')}")
 

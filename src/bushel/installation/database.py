@@ -110,7 +110,8 @@ def ask(url: str, *, timeout_seconds: int = 5) -> Facts:
             leader = one(_LEADER) if migrated else None
             until = one(_PARTITIONS) if migrated else None
     except psycopg.Error as error:
-        raise Unavailable(str(error).strip().splitlines()[-1] if str(error).strip() else "no answer") from error
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise Unavailable(f"{place(url)}: {said[0].rpartition('failed: ')[2] if said else 'no answer'}") from error
     return Facts(
         version=server["version"].split()[0],
         version_number=int(server["number"]),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument, Unavailable
 from bushel.installation import database, parts, postgres
@@ -25,6 +25,8 @@ from bushel.installation.home import DEFAULT_PORT, LOOPBACK, Home, Settings, loc
 from bushel.installation.parts import last_line
 from bushel.installation.ports import free_port, holder, is_free
 from bushel.installation.supervision import STOP_SECONDS, STOP_TASKS_SECONDS, await_end, send, spawn
+
+T = TypeVar("T")
 
 START_SECONDS = 60.0
 WORK_SECONDS = 10.0
@@ -218,21 +220,28 @@ def _await_work(home: Home, settings: Settings, tell: Tell) -> None:
     clusters.follow_address(home, settings)
     local = clusters.ensure_local(home, settings)
     deadline = time.monotonic() + WORK_SECONDS
-    leader = None
-    while leader is None and time.monotonic() < deadline:
-        leader = control_status(home)
-        if leader is None:
-            time.sleep(_POLL_SECONDS)
+    leader = _wait(deadline, lambda: control_status(home))
     tell("controllers", f"ready   leader, epoch {leader['epoch']}" if leader else "waiting for the lease of the last leader")
-    words = None
-    while words is None and time.monotonic() < deadline:
-        words = clusters.ready_words(home, settings, local)
-        if words is None:
-            time.sleep(_POLL_SECONDS)
-    tell("agent", f"ready   {words}" if words else f"starting   cluster {local}; see bushel doctor")
+    words = _wait(deadline, lambda: clusters.ready_words(home, settings, local) or _keeps_ending(home, f"agent-{local}"))
+    tell("agent", words or f"starting   cluster {local}; see bushel doctor")
     others = [name for name in home.cluster_names() if name != local]
     if others:
         tell("agents", f"started   {', '.join(others)}")
+
+
+def _wait(deadline: float, look: Callable[[], T | None]) -> T | None:
+    while True:
+        found = look()
+        if found is not None or time.monotonic() > deadline:
+            return found
+        time.sleep(_POLL_SECONDS)
+
+
+def _keeps_ending(home: Home, name: str) -> str | None:
+    for part in home.status().get("parts", ()):
+        if part["name"] == name and part["restarts"] >= _TRIES:
+            return f"keeps ending   {last_line(Path(part['log']))}"
+    return None
 
 
 def control_status(home: Home) -> dict[str, Any] | None:
