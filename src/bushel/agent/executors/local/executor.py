@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import queue
 import select
 import shutil
 import signal
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0
 _SETTLED_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 5.0
+_REMOVED = "~"
 _SHIM_DIED = "the process that watched the task was killed"
 _READ_BYTES = 256 * 1024
 _QUEUE_BYTES = 1024 * 1024
@@ -84,12 +86,14 @@ class LocalExecutor:
         self._launcher: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
         self._start_launcher()
+        self._removals: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
+        self._deleter = threading.Thread(target=self._delete_removed, name="deleter", daemon=True)
 
     # For the agent ---------------------------------------------------------------------------------------------------
 
     def open(self) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
-        """What the folder holds: key → mark and, of a task that has ended, its result. Those that live are watched from now on."""
+        """What the folder holds: key → mark and, of a task that has ended, its result. Those that live will be watched."""
         found: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
         for key in list(folder.keys(self._state.tasks)):
             start, end, alive = folder.read_record(self._state.task(key))
@@ -103,8 +107,12 @@ class LocalExecutor:
                 watched = _Watched(None)
                 watched.pid, watched.ticks = start["pid"], start["start_ticks"]
                 self._watched[key] = watched
-        self._thread.start()
         return found
+
+    def listen(self) -> None:
+        """Begin to give events."""
+        self._thread.start()
+        self._deleter.start()
 
     def start(self, request: dict[str, Any]) -> None:
         """Begin a task. Fields of the request: see `bushel.agent.requests`."""
@@ -131,13 +139,19 @@ class LocalExecutor:
         self._nudge(key)
 
     def remove(self, key: str) -> None:
-        """Delete what is left of a task that has ended."""
+        """Forget a task that has ended. Its files are deleted behind our back."""
         reach("executor.before_remove")
         path = self._state.task(key)
-        done = f"{path}~"
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, done)  # so that half of it is never taken for a task
-            shutil.rmtree(done, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rename(path, f"{path}{_REMOVED}")  # so that half of it is never taken for a task
+            self._removals.put(f"{path}{_REMOVED}")
+
+    def _delete_removed(self) -> None:
+        for name in os.listdir(self._state.tasks):
+            if name.endswith(_REMOVED):
+                shutil.rmtree(f"{self._state.tasks}/{name}", ignore_errors=True)
+        while (path := self._removals.get()) is not None:
+            shutil.rmtree(path, ignore_errors=True)
 
     def has_live(self) -> bool:
         return bool(self._watched)
@@ -148,6 +162,7 @@ class LocalExecutor:
         os.write(self._wake_writer, b"x")
         if self._thread.is_alive():
             self._thread.join(5)
+        self._removals.put(None)
         if self._requests is not None:
             self._requests.close()
         if self._launcher is not None:
