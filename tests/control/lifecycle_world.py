@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from bushel.control import backoff, cancel, dependencies, leases, sync
 from bushel.control.bootstrap import bootstrap
 from bushel.control.elements import lock_jobs, write_jobs
-from bushel.domain.ids import attempt_id
+from bushel.domain.ids import attempt_id, encode_job_id
 from bushel.domain.lifecycle import JobState, Reason
 from bushel.domain.permissions import Role
 from bushel.domain.principal import Principal
@@ -209,6 +209,9 @@ class World:
     def preempt(self, key: AttemptKey) -> None:
         with self.database.transaction() as tx:
             cancel.stop_attempts(tx, [key], Reason.PREEMPTED, 5.0, "scheduler")
+
+    def text(self, job_id: int) -> str:
+        return encode_job_id(job_id)
 
     def name(self, attempt: dict[str, Any]) -> str:
         return f"attempt/{attempt_id(*attempts.key_of(attempt))}"

@@ -103,7 +103,7 @@ class Lifecycle(RuleBasedStateMachine):
     )
     def report_life(self, choice: int, cluster: int, state: str, progress: bool) -> None:
         agent = self.world.agents[cluster]
-        facts = {"progress": {"done": choice, "checkpoint": {"uri": f"file:///{choice}"}}} if progress else {}
+        facts: dict[str, Any] = {"progress": {"done": choice, "checkpoint": {"uri": f"file:///{choice}"}}} if progress else {}
         report = agent.report(self.keys[choice % len(self.keys)], state, **facts)
         self.said.append((agent, report))
         self.exchange(agent, report)
@@ -230,7 +230,7 @@ def test_random_commands_and_reports_never_leave_the_table(database: Database) -
             stateful_step_count=30,
             deadline=None,
             derandomize=False,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             database=None,
         ),
     )

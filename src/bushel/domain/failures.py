@@ -69,9 +69,9 @@ class Ending:
 
 def judge(tasks: Sequence[TaskEnd], task_count: int, stop_reason: Reason | None = None) -> Ending:
     """What the ends of `tasks` mean for an attempt of `task_count` ranks that was told to stop for `stop_reason`, if it was."""
-    if {task.rank for task in tasks if _succeeded(task)} == set(range(task_count)):
-        return Ending(Outcome.SUCCEEDED, exit_code=0)
     failed = [task for task in tasks if not _succeeded(task)]
+    if not failed and {task.rank for task in tasks} >= set(range(task_count)):
+        return Ending(Outcome.SUCCEEDED, exit_code=0)
     if not failed:
         return ended_for(stop_reason or Reason.TASK_LOST, "the agent did not say how every task ended" if not stop_reason else None)
     first = min(failed, key=lambda task: (_reason(task) is Reason.SIBLING_FAILED, task.ended_at or "~", task.rank))
