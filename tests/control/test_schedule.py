@@ -2,87 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import psycopg
 import pytest
+from tests.control.farm import GIB, make_farm, node, over_committed, rows, run_dry, same_as_loaded, scheduler, submit_job
 from tests.control.lifecycle_world import World
 
-from bushel.control import schedule, submit
+from bushel.control import schedule
 from bushel.control.fleet import set_cordon
 from bushel.control.jobs import hold, release
 from bushel.control.queues import change_queue
-from bushel.control.schedule import Scheduler
 from bushel.control.snapshot import SnapshotKeeper
 from bushel.domain.errors import StaleEpoch
 from bushel.domain.ids import encode_job_id
 from bushel.scheduling.plan import Policy, plan
-from bushel.spec.canonical import canonical
 from bushel.spec.tenancy import QueueChange
 from bushel.store import leases as leader
 from bushel.store.database import Database
 
-GIB = 1 << 30
-
 
 @pytest.fixture
 def farm(database: Database) -> World:
-    """Two clusters of two nodes of 4 CPUs and 16 GiB."""
-    farm = World.build(database)
-    for number, agent in enumerate(farm.agents):
-        nodes = [node(f"c{number}-n{n}", gpu=2000 if n == 2 else 0) for n in (1, 2)]
-        farm.sync(agent, nodes=nodes, complete=True)
-    return farm
-
-
-def node(name: str, cpu: int = 4000, memory: int = 16 * GIB, gpu: int = 0, **rest: Any) -> dict[str, Any]:
-    capacity = {"cpu": cpu, "memory": memory, "disk": 100 * GIB} | ({"gpu/H100": gpu} if gpu else {})
-    return {"name": name, "capacity": capacity, "labels": {}, "topology": [], "state": "ready", "detail": {}} | rest
-
-
-def submit_job(farm: World, count: int = 1, **document: Any) -> list[int]:
-    documents = [canonical({"run": "true", "resources": {"cpu": 1, "memory": "1GiB"}} | document) for _ in range(count)]
-    with farm.database.transaction() as tx:
-        return [row["id"] for row in submit.submit(tx, farm.principal, documents, project="home/main/main")]
-
-
-def scheduler(farm: World) -> Scheduler:
-    return Scheduler(farm.database, farm.lease)
-
-
-def run_dry(step: Callable[[], int]) -> int:
-    total = 0
-    while started := step():
-        total += started
-    return total
-
-
-def rows(farm: World, query: str, *parameters: Any) -> list[dict[str, Any]]:
-    with farm.database.transaction() as tx:
-        return tx.all(query, parameters)
-
-
-def over_committed(farm: World) -> list[dict[str, Any]]:
-    """Nodes that hold more of something than they have."""
-    return rows(
-        farm,
-        """
-        select n.name, held.resource, held.amount, n.capacity from (
-            select (part ->> 'node')::bigint as node, amount.key as resource,
-                   sum(amount.value::bigint * ((part -> 'ranks' ->> 1)::int - (part -> 'ranks' ->> 0)::int)) as amount
-            from attempts a, jsonb_array_elements(a.placement) part, jsonb_each_text(part -> 'amounts') amount
-            where a.state <> 'ended' group by 1, 2
-        ) held join nodes n on n.id = held.node
-        where held.amount > coalesce((n.capacity ->> held.resource)::bigint, 0)
-        """,
-    )
-
-
-def same_as_loaded(farm: World, keeper: SnapshotKeeper) -> None:
-    fresh = SnapshotKeeper(farm.database)
-    fresh.refresh()
-    assert keeper.refresh().contents() == fresh.snapshot.contents()
+    return make_farm(database)
 
 
 def test_a_submitted_job_gets_an_attempt_that_its_agent_is_told_of(farm: World) -> None:
