@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from watching import Watch
+from tests.api.conftest import Client, serve
+from tests.api.watching import Watch
 
 from bushel.api import streams
 from bushel.store.database import Database, Event
@@ -186,8 +187,6 @@ def test_a_watch_survives_the_loss_of_every_connection_to_the_database(app_clien
 
 
 def test_streams_end_at_once_when_the_server_stops(database: Database, settings: Any, installation: Any) -> None:
-    from conftest import Client, serve  # type: ignore[attr-defined]
-
     running = serve(database, settings)
     host, port, app = next(running)
     with Watch(Client(host, port, installation.token), "/v1/events/watch") as watch:
@@ -204,8 +203,6 @@ def test_streams_end_at_once_when_the_server_stops(database: Database, settings:
 
 
 def test_a_watcher_that_leaves_is_forgotten(database: Database, settings: Any, installation: Any) -> None:
-    from conftest import Client, serve  # type: ignore[attr-defined]
-
     running = serve(database, settings)
     host, port, app = next(running)
     with Watch(Client(host, port, installation.token), "/v1/events/watch") as watch:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
-from watching import Watch
+from tests.api.watching import Watch
 
 from bushel.api import log_follow
 from bushel.domain.ids import attempt_id, encode_job_id
