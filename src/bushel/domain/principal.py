@@ -42,7 +42,9 @@ class Principal:
             raise NotFound(f"there is no {what or scope_path}, or you may not see it")
         role = LOWEST_ROLE[permission]
         suggestion = (
-            f"ask an admin of {scope_path} for the role {role}" if "write" in self.token_scopes else "use a token that is not only for reading"
+            f"ask an admin of {scope_path} for the role {role}"
+            if "write" in self.token_scopes
+            else "use a token that is not only for reading"
         )
         raise Forbidden(f"{self.name} may not {permission} in {scope_path}", suggestion=suggestion)
 
