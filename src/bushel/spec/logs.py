@@ -46,9 +46,10 @@ A full disk is 503 with the code `disk_full` for the whole request: keep everyth
     event: cut       data: {"index", "attempt", "rank", "size_bytes", "message"}   its end was never received: output is missing
     event: end       data: {"state", "complete"}      the job (or the index or attempt asked for) ended; all that exists was sent
 
-`text` holds records; `base64` stands for it where a record is not UTF-8. `dropped_bytes`: this many bytes before `offset` were dropped for the
-limit of a log. Each message's `id` is where to resume (`Last-Event-ID`, or `?from=`). A stream that breaks off without
-`event: end` has not finished: resume it; never take it for success. `complete` is false if any log was cut.
+`text` holds records; `base64` stands for it where a record is not UTF-8. `dropped_bytes`: this many bytes before `offset`
+were dropped for the limit of a log. Each message's `id` is where to resume (`Last-Event-ID`, or `?from=`). A stream that
+breaks off without `event: end` has not finished: resume it; never take it for success. `complete` is false if any log was
+cut. `event: refused` with a problem's `code` and `message` comes when the right to read was taken away meanwhile.
 """
 
 from __future__ import annotations
