@@ -1,14 +1,16 @@
 """Pages of jobs, newest first, by any mix of filters, at a bounded cost whatever the data look like.
 
 Guarantees: a page costs what it shows, not what the database holds. Each filter that has an index in the order of the pages reads
-just the rows of the page. What has none is looked for in windows of job numbers, each read once, and after `SEARCH_SECONDS` the
-page ends early with the position to go on from. No plan depends on the planner's guess of how common a label is.
+just the rows of the page, and where one filter of several leads to few rows they are all looked at. What is left is looked for in
+windows of job numbers, each read once; after `SEARCH_SECONDS` the page ends early, with the position to go on from. No plan
+depends on the planner's guess of how common a label is.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,8 +18,9 @@ from typing import Any
 from bushel.store.database import Transaction
 from bushel.store.jobs import COLUMNS, JOINS
 
-SEARCH_SECONDS = 0.15
-_FIRST_WINDOW, _WINDOW_GROWTH, _QUICK_SECONDS = 4_000, 4, 0.015
+SEARCH_SECONDS = 0.1
+_FIRST_WINDOW, _WINDOW_GROWTH, _QUICK_SECONDS = 4_000, 4, 0.01
+_FEW_ROWS = 2_000
 _MOST_PROJECTS_MERGED = 200
 _LARGEST_ID = 2**62
 _CLOCK_SLACK = timedelta(minutes=2)  # transactions that began earlier may draw later numbers
@@ -47,24 +50,49 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
-    """`source` yields ids, newest first, for the parameters `low`, `high` and `limit`; `complete` when every row it yields is wanted."""
+class _Way:
+    """A way in by an index that is in the order of the pages: for each row of `keys`, rows of `table` for which `where` holds.
 
-    source: str
-    parameters: dict[str, Any]
-    complete: bool
+    It answers the checks in `covers`. `narrow`: it may lead to few rows, so that it is worth while to look how many.
+    """
+
+    where: str
+    covers: frozenset[str]
+    keys: str = ""
+    table: str = "jobs j"
+    id: str = "j.id"
+    narrow: bool = True
+
+    def ids(self, checks: dict[str, str]) -> str:
+        """Ids in [low, high), newest first, at most `limit`, of rows that pass the checks that this way does not answer."""
+        rest = [check for name, check in checks.items() if name not in self.covers]
+        table = f"{self.table} join jobs j on j.id = {self.id}" if rest and self.table != "jobs j" else self.table
+        rows = f"""select {self.id} as id from {table} where {" and ".join((self.where, self._range, *rest))}
+                   order by {self.id} desc limit %(limit)s"""
+        return (
+            f"select part.id from {self.keys} cross join lateral ({rows}) part order by part.id desc limit %(limit)s" if self.keys else rows
+        )
+
+    def count(self) -> str:
+        """How many rows it leads to, at most `limit`."""
+        rows = f"select 1 from {self.table} where {self.where} and {self._range} limit %(limit)s"
+        merged = f"select 1 from {self.keys} cross join lateral ({rows}) part limit %(limit)s" if self.keys else rows
+        return f"select count(*) as count from ({merged}) found"
+
+    @property
+    def _range(self) -> str:
+        return f"{self.id} >= %(low)s and {self.id} < %(high)s"
 
 
 def job_page(tx: Transaction, wanted: JobFilter, *, before_id: int | None, limit: int) -> JobPage:
     """Up to `limit` jobs with numbers below `before_id`."""
     if wanted.project_ids == ():
         return JobPage([], None, 0)
-    search = _search(wanted)
     high = _newest(tx) + 1 if before_id is None else before_id
     if wanted.before is not None:
-        high = min(high, _first_after(tx, wanted.before + _CLOCK_SLACK))
-    low = 1 if wanted.since is None else _first_after(tx, wanted.since - _CLOCK_SLACK)
-    ids, next_before = _find(tx, search, low, high, limit)
+        high = min(high, _first_since(tx, wanted.before, _CLOCK_SLACK))
+    low = 1 if wanted.since is None else _first_since(tx, wanted.since, -_CLOCK_SLACK)
+    ids, next_before = _find(tx, wanted, low, high, limit)
     rows = tx.all(f"select {COLUMNS} from jobs j {JOINS} where j.id = any(%s) order by j.id desc", (ids,)) if ids else []
     total = None
     if before_id is None:
@@ -72,18 +100,30 @@ def job_page(tx: Transaction, wanted: JobFilter, *, before_id: int | None, limit
     return JobPage(rows, next_before, total)
 
 
-def _find(tx: Transaction, search: _Search, low: int, high: int, limit: int) -> tuple[list[int], int | None]:
+def _find(tx: Transaction, wanted: JobFilter, low: int, high: int, limit: int) -> tuple[list[int], int | None]:
     """Ids in [low, high), and where to go on."""
-    if search.complete:
-        ids = _ids(tx, search, low, high, limit + 1)
-        return (ids[:limit], ids[limit - 1]) if len(ids) > limit else (ids, None)
+    checks, parameters = _checks(wanted)
+    way, complete = _choose(tx, _ways(wanted), checks, {**parameters, "low": low, "high": high, "limit": _FEW_ROWS})
+    source = way.ids(checks)
+
+    def ids(bottom: int, top: int, most: int) -> list[int]:
+        return [row["id"] for row in tx.all(source, {**parameters, "low": bottom, "high": top, "limit": most})]
+
+    if complete:
+        some = ids(low, high, limit + 1)
+        return (some[:limit], some[limit - 1]) if len(some) > limit else (some, None)
+    return _search(ids, low, high, limit)
+
+
+def _search(ids: Callable[[int, int, int], list[int]], low: int, high: int, limit: int) -> tuple[list[int], int | None]:
+    """Window by window, until the page is full or the time is up."""
     found: list[int] = []
     window = _FIRST_WINDOW
     deadline = time.monotonic() + SEARCH_SECONDS
     while high > low:
         began = time.monotonic()
         bottom = max(low, high - window)
-        found += _ids(tx, search, bottom, high, limit - len(found))
+        found += ids(bottom, high, limit - len(found))
         if len(found) == limit:
             return found, found[-1] if found[-1] > low else None
         high = bottom
@@ -95,61 +135,40 @@ def _find(tx: Transaction, search: _Search, low: int, high: int, limit: int) -> 
     return found, None
 
 
-def _ids(tx: Transaction, search: _Search, low: int, high: int, limit: int) -> list[int]:
-    return [row["id"] for row in tx.all(search.source, {**search.parameters, "low": low, "high": high, "limit": limit})]
+def _choose(tx: Transaction, ways: Sequence[_Way], checks: dict[str, str], parameters: dict[str, Any]) -> tuple[_Way, bool]:
+    """The way to take, and whether all that it leads to may be read: it answers everything, or leads to few rows."""
+    for way in ways:
+        if checks.keys() <= way.covers:
+            return way, True
+    for way in ways:
+        if way.narrow and tx.one(way.count(), parameters)["count"] < _FEW_ROWS:
+            return way, True
+    return ways[0], False
 
 
-def _search(wanted: JobFilter) -> _Search:
-    """The narrowest way in that has an index in the order of the pages; the rest is checked row by row."""
-    checks, parameters = _checks(wanted)
+def _ways(wanted: JobFilter) -> list[_Way]:
+    """What leads to the fewest rows, most likely, comes first."""
+    ways: list[_Way] = []
     merged = wanted.project_ids is not None and len(wanted.project_ids) <= _MOST_PROJECTS_MERGED
-    if merged and wanted.labels:
-        del checks["project"]
-        first, *more = wanted.labels
-        parameters["label"] = first
-        checks.pop("label")
-        if more:
-            checks["label"] = _label_check(len(more), first=1)
-        rest = _and(checks)
-        join = f"join jobs j on j.id = l.job_id {rest}" if rest else ""
-        inner = f"""select l.job_id as id from job_labels l {join} where l.project_id = key.project_id and l.label = %(label)s
-                    and l.job_id >= %(low)s and l.job_id < %(high)s order by l.job_id desc limit %(limit)s"""
-        return _Search(_merge("unnest(%(projects)s::bigint[]) key (project_id)", inner), parameters, not rest)
-    if wanted.submitter_id is not None:
-        del checks["submitter"]
-        return _Search(_scan("j.submitter_id = %(submitter)s", checks), parameters, not checks)
-    if wanted.queue_id is not None and not (merged and (wanted.states or wanted.name)):
-        del checks["queue"]
-        return _Search(_scan("j.queue_id = %(queue)s", checks), parameters, not checks)
+    by_project = "unnest(%(projects)s::bigint[]) key (project_id)"
     if merged:
-        return _search_by_project(wanted, checks, parameters)
-    return _Search(_scan("true", checks), parameters, not checks)
-
-
-def _search_by_project(wanted: JobFilter, checks: dict[str, str], parameters: dict[str, Any]) -> _Search:
-    del checks["project"]
-    keys, where = "unnest(%(projects)s::bigint[]) key (project_id)", "j.project_id = key.project_id"
-    if wanted.name and not wanted.name.endswith("*"):
-        del checks["name"]
-        where += " and j.name = %(name)s"
-    elif wanted.states:
-        del checks["state"]
-        keys += " cross join unnest(%(states)s::text[]) state (name)"
-        where += " and j.state = state.name"
-    return _Search(_merge(keys, _scan(where, checks)), parameters, not checks)
-
-
-def _merge(keys: str, inner: str) -> str:
-    return f"select part.id from {keys} cross join lateral ({inner}) part order by part.id desc limit %(limit)s"
-
-
-def _scan(where: str, checks: dict[str, str]) -> str:
-    return f"""select j.id from jobs j where {where} and j.id >= %(low)s and j.id < %(high)s {_and(checks)}
-               order by j.id desc limit %(limit)s"""
-
-
-def _and(checks: dict[str, str]) -> str:
-    return "".join(f" and {check}" for check in checks.values())
+        for number in range(len(wanted.labels)):
+            where = f"l.project_id = key.project_id and l.label = %(label{number})s"
+            ways.append(_Way(where, frozenset({"project", f"label{number}"}), by_project, "job_labels l", "l.job_id"))
+        if wanted.name:
+            named = "starts_with(j.name, %(name)s)" if wanted.name.endswith("*") else "j.name = %(name)s"
+            covers = frozenset({"project"} if wanted.name.endswith("*") else {"project", "name"})
+            ways.append(_Way(f"j.project_id = key.project_id and {named}", covers, by_project))
+    if wanted.submitter_id is not None:
+        ways.append(_Way("j.submitter_id = %(submitter)s", frozenset({"submitter"})))
+    if wanted.queue_id is not None:
+        ways.append(_Way("j.queue_id = %(queue)s", frozenset({"queue"})))
+    if merged and wanted.states:
+        keys = f"{by_project} cross join unnest(%(states)s::text[]) state (name)"
+        ways.append(_Way("j.project_id = key.project_id and j.state = state.name", frozenset({"project", "state"}), keys))
+    if merged:
+        ways.append(_Way("j.project_id = key.project_id", frozenset({"project"}), by_project, narrow=False))
+    return ways or [_Way("true", frozenset(), narrow=False)]
 
 
 def _checks(wanted: JobFilter) -> tuple[dict[str, str], dict[str, Any]]:
@@ -169,9 +188,11 @@ def _checks(wanted: JobFilter) -> tuple[dict[str, str], dict[str, Any]]:
             checks["name"], parameters["name"] = "starts_with(j.name, %(name)s)", wanted.name[:-1]
         else:
             checks["name"], parameters["name"] = "j.name = %(name)s", wanted.name
-    if wanted.labels:
-        checks["label"] = _label_check(len(wanted.labels))
-        parameters |= {f"label{number}": label for number, label in enumerate(wanted.labels)}
+    for number, label in enumerate(wanted.labels):
+        parameters[f"label{number}"] = label
+        checks[f"label{number}"] = (
+            f"j.labels ->> split_part(%(label{number})s, '=', 1) = substr(%(label{number})s, strpos(%(label{number})s, '=') + 1)"
+        )
     if wanted.since is not None:
         checks["since"], parameters["since"] = "j.submitted_at >= %(since)s", wanted.since
     if wanted.before is not None:
@@ -179,36 +200,40 @@ def _checks(wanted: JobFilter) -> tuple[dict[str, str], dict[str, Any]]:
     return checks, parameters
 
 
-def _label_check(count: int, first: int = 0) -> str:
-    """All of these labels are on the job, read from its own row."""
-    return " and ".join(
-        f"j.labels ->> split_part(%(label{number})s, '=', 1) = substr(%(label{number})s, strpos(%(label{number})s, '=') + 1)"
-        for number in range(first, first + count)
-    )
-
-
 def _newest(tx: Transaction) -> int:
     row = tx.first("select id from jobs order by id desc limit 1")
     return row["id"] if row else 0
 
 
-def _first_after(tx: Transaction, instant: datetime) -> int:
-    """A number below which no job was submitted at `instant` or later, nearly: found by halving, as numbers and times grow together."""
-    low, high = 1, _newest(tx) + 1
-    while low < high:
-        middle = (low + high) // 2
-        row = tx.first("select id, submitted_at from jobs where id >= %s and id < %s order by id limit 1", (middle, high))
-        if row is None or row["submitted_at"] >= instant:
-            high = middle
-        else:
-            low = row["id"] + 1
-    return low
+_FIRST_SINCE = """
+    with recursive search (low, high) as (
+        select 1::bigint, coalesce(max(id), 0) + 1 from jobs
+        union all
+        select case when later then low else probe.id + 1 end, case when later then middle else high end
+        from search
+        cross join lateral (select (low + high) / 2 as middle) half
+        left join lateral (
+            select id, submitted_at from jobs where id >= middle and id < high order by id limit 1
+        ) probe on true
+        cross join lateral (select coalesce(probe.submitted_at >= %(instant)s, true) as later) found
+        where low < high
+    )
+    select low from search where low >= high
+"""
+
+
+def _first_since(tx: Transaction, instant: datetime, slack: timedelta) -> int:
+    """A number below which no job was submitted at `instant + slack` or later: numbers and times grow together, nearly."""
+    with suppress(OverflowError):
+        instant += slack
+    return tx.one(_FIRST_SINCE, {"instant": instant})["low"]
 
 
 def _estimate(tx: Transaction, wanted: JobFilter) -> int | None:
     """What the planner's statistics say, without reading any job."""
     checks, parameters = _checks(wanted)
-    plan = tx.one(f"explain (format json) select 1 from jobs j where true {_and(checks)}", parameters)["QUERY PLAN"]
+    where = " and ".join(("true", *checks.values()))
+    plan = tx.one(f"explain (format json) select 1 from jobs j where {where}", parameters)["QUERY PLAN"]
     return round(plan[0]["Plan"]["Plan Rows"])
 
 
