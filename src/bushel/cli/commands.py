@@ -65,3 +65,6 @@ GROUPS = {
 }
 
 SECTIONS = (JOBS, CHANGES, PLATFORM, TENANCY, INSTALLATION, SELF)
+
+SYNONYMS = {"create": "add", "new": "add", "delete": "remove", "rm": "remove", "list": "ls", "show": "get", "update": "set"}
+"""What people also call the commands of a group. Not shown; there is one name for each."""

@@ -66,7 +66,7 @@ def story(job: dict[str, Any], attempts: list[dict[str, Any]], happened: list[di
     yield title(job, session)
     yield f"  {run_text(job.get('spec') or {})}"
     entries = [_submitted(job, happened)]
-    entries += [entry for event in happened if (entry := _of_event(event)) is not None]
+    entries += [entry for event in happened if (entry := _of_event(event)) is not None and not _told_by_attempt(event, attempts)]
     if is_array(job):
         entries += _of_array(attempts)
     else:
@@ -106,6 +106,12 @@ def _of_event(event: dict[str, Any]) -> Entry | None:
         text += f" by {plain(event['actor'])}"
     why = _why(body)
     return event["at"], [text + (f": {why}" if why else "")]
+
+
+def _told_by_attempt(event: dict[str, Any], attempts: list[dict[str, Any]]) -> bool:
+    """Whether the end of the last attempt says the same as the end of the job."""
+    single = all(attempt["index"] == attempts[0]["index"] for attempt in attempts)
+    return bool(attempts) and single and event["kind"] == f"job.{attempts[-1]['outcome']}" and event["kind"] != "job.cancelled"
 
 
 def _is_machinery(actor: str) -> bool:

@@ -97,7 +97,7 @@ def line(event: dict[str, Any], session: Session) -> str:
     said = [plain(body["message"])] if body.get("message") else []
     if not said and body.get("reason"):
         said.append(str(body["reason"]).replace("_", " "))
-    if body.get("exit_code") is not None:
+    if body.get("exit_code") is not None and "exit code" not in "".join(said):
         said.append(f"exit code {body['exit_code']}")
     said.append(f"by {plain(event['actor'])}")
     if session.output == "wide":

@@ -49,11 +49,11 @@ def _explain(error: Exception, session: Session) -> tuple[str, str | None, int]:
         return f"{error.message}; what was shown may not be all", error.suggestion, exits.ERROR
     if isinstance(error, BushelError):
         suggestion = error.suggestion
-        if error.code == "unauthenticated" and suggestion is None:
-            suggestion = f"the token came from {session.context.source}; see bushel context ls"
+        if error.code == "unauthenticated":
+            suggestion = f"the token came from {session.context.source}" if session.context.token else "bushel context add, or BUSHEL_TOKEN"
         return error.message, suggestion, exit_code(error)
     if isinstance(error, NoContext):
-        return str(error), "bushel up starts one on this machine; bushel context add NAME --url URL names another", exits.UNREACHABLE
+        return str(error), "bushel up, or bushel context add NAME --url URL", exits.UNREACHABLE
     if isinstance(error, Wrong):
         return str(error), error.suggestion, exits.USAGE
     if isinstance(error, ValueError):
@@ -71,4 +71,6 @@ def _dotted(pointer: str) -> str:
 
 
 def _as_advice(suggestion: str) -> str:
-    return f"Try: {suggestion}" if suggestion.startswith("bushel ") and " " not in suggestion.partition(" ")[2] else f"       {suggestion}"
+    if suggestion.startswith(("bushel ", "--")):
+        return f"Try: {suggestion}"
+    return suggestion[:1].upper() + suggestion[1:]

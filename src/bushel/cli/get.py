@@ -103,7 +103,8 @@ def usage_text(usage: dict[str, Any]) -> str:
     """`12.4 CPU seconds, at most 1.5 GiB, read 3 GiB, wrote 10 MiB`."""
     parts = []
     if usage.get("cpu_seconds") is not None:
-        parts.append(f"{usage['cpu_seconds']:,.1f} CPU-seconds")
+        seconds = usage["cpu_seconds"]
+        parts.append(f"{seconds:,.1f} CPU-seconds" if seconds >= 1 else f"{seconds:.2f} CPU-seconds")
     if usage.get("peak_memory_bytes"):
         parts.append(f"at most {size(usage['peak_memory_bytes'])} of memory")
     if usage.get("read_bytes"):

@@ -109,8 +109,11 @@ def read_files(paths: list[str]) -> list[Document]:
         if path == "-":
             data, name = sys.stdin.buffer.read(MOST_FILE_BYTES + 1), "standard input"
         else:
-            with open(path, "rb") as file:
-                data, name = file.read(MOST_FILE_BYTES + 1), path
+            try:
+                with open(path, "rb") as file:
+                    data, name = file.read(MOST_FILE_BYTES + 1), path
+            except OSError as error:
+                raise Wrong(f"{path}: {(error.strerror or str(error)).lower()}") from error
         if len(data) > MOST_FILE_BYTES:
             raise Wrong(f"{name} is longer than {MOST_FILE_BYTES // 1024**2} MiB")
         try:
@@ -140,12 +143,16 @@ def merge(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
 
 def upload_workdirs(session: Session, values: list[dict[str, Any]], folders: list[str]) -> None:
     """Put a digest in place of each folder. `folders` says where each document's relative paths begin."""
+    if not any(isinstance(value.get("workdir"), str) for value in values):
+        return
+    from bushel.client.uploads import only_project
+
     digests: dict[tuple[str, str], str] = {}
     for value, base in zip(values, folders, strict=True):
         workdir = value.get("workdir")
         if not isinstance(workdir, str) or workdir.startswith("sha256:"):
             continue
-        project = str(value.get("project") or _project_for_upload(session))
+        project = str(value.get("project") or session.project or only_project(session.caller))
         folder = os.path.normpath(os.path.join(base, os.path.expanduser(workdir)))
         if (project, folder) not in digests:
             digests[project, folder] = _upload(session, project, folder)
@@ -162,18 +169,6 @@ def _upload(session: Session, project: str, folder: str) -> str:
         if upload(session.caller, project, packed) and session.err.isatty():
             session.note(f"uploaded {folder}: {plural(packed.file_count, 'file')}, {size(packed.size_bytes)}")
     return packed.digest
-
-
-def _project_for_upload(session: Session) -> str:
-    """The project that the server would choose: the only one there is."""
-    if session.project:
-        return session.project
-    from bushel.client.operations import tenancy
-
-    projects = [scope["path"] for scope in session.pages(lambda page: tenancy.scopes_page(page=page)) if scope["kind"] == "project"]
-    if len(projects) == 1:
-        return projects[0]
-    raise Wrong("which project is this for?", suggestion=f"--project {next(iter(projects), 'PATH')}, or BUSHEL_PROJECT")
 
 
 def show_problems(session: Session, error: InvalidDocument, sources: list[Source | None], flags: dict[str, Any], *, batch: bool) -> None:

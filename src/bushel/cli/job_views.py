@@ -32,7 +32,14 @@ def state_style(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def is_array(job: dict[str, Any]) -> bool:
-    return job["status"]["counts"]["total"] > 1
+    """Also an array of one index; lists leave out the document that says so."""
+    return job["status"]["counts"]["total"] > 1 or "array" in (job.get("spec") or {})
+
+
+def only_index(job: dict[str, Any]) -> int | None:
+    """The index of an array of one; None for others."""
+    text = str((job.get("spec") or {}).get("array", "")).partition("%")[0]
+    return int(text) if text.isdigit() else None
 
 
 def progress(job: dict[str, Any]) -> str:

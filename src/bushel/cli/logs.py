@@ -7,7 +7,7 @@ import argparse
 from bushel.cli import exits
 from bushel.cli.command import Command
 from bushel.cli.following import PATIENCE_SECONDS, Printer, follow_output
-from bushel.cli.job_views import TERMINAL_STATES, is_array
+from bushel.cli.job_views import TERMINAL_STATES, is_array, only_index
 from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 from bushel.client.log_records import LogNotice
@@ -37,6 +37,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     job: dict[str, Any] = dict(session.call(jobs.get(options.job, project=session.project)))
     several = _several_tasks(job, options)
     printer = Printer(session, apart=False, prefix=several, times=options.timestamps, array=is_array(job))
+    if options.index is None:
+        options.index = only_index(job)
     whole_array = is_array(job) and options.index is None
     if not options.follow and (options.tail is not None or whole_array or job["status"]["state"] not in TERMINAL_STATES):
         return _print_now(options, session, job, printer)

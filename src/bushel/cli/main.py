@@ -56,15 +56,16 @@ def find(words: list[str]) -> tuple[str, Command, list[str]] | int:
     """The command that `words` begin with, its whole name and what follows; an exit code where there is none or help was given."""
     from importlib import import_module
 
-    from bushel.cli.commands import COMMANDS, GROUPS
+    from bushel.cli.commands import COMMANDS, GROUPS, SYNONYMS
 
     verb = words[0]
     if verb in COMMANDS:
         return verb, import_module(COMMANDS[verb].module).COMMANDS[verb], words[1:]
     if verb in GROUPS:
         verbs: dict[str, Command] = import_module(GROUPS[verb].module).VERBS[verb]
-        if len(words) > 1 and words[1] in verbs:
-            return f"{verb} {words[1]}", verbs[words[1]], words[2:]
+        second = SYNONYMS.get(words[1], words[1]) if len(words) > 1 else ""
+        if second in verbs:
+            return f"{verb} {second}", verbs[second], words[2:]
         from bushel.cli.help import group_help
 
         return group_help(verb, verbs, words[1] if len(words) > 1 else None)

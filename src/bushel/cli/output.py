@@ -95,9 +95,9 @@ def table(session: Session, items: Sequence[Any], columns: Sequence[Column]) -> 
     texts = [[plain(column.of(item)) for item in items] for column in columns]
     widths = [max(width(column.header), *(width(text) for text in cells)) for column, cells in zip(columns, texts, strict=True)]
     available = terminal_width(session.out)
-    kept = list(range(len(columns)))
+    kept = [at for at, cells in enumerate(texts) if not columns[at].weight or any(cells)]  # a column that says nothing is left out
     if available is not None:
-        kept = _fit(columns, widths, available)
+        kept = _fit(columns, widths, kept, available)
     lines = [_line(session, [(columns[at], columns[at].header, widths[at], ("bold",)) for at in kept])]
     for row, item in enumerate(items):
         cells = []
@@ -108,9 +108,9 @@ def table(session: Session, items: Sequence[Any], columns: Sequence[Column]) -> 
     return lines
 
 
-def _fit(columns: Sequence[Column], widths: list[int], available: int) -> list[int]:
-    """Make `widths` fit; gives the columns that stay."""
-    kept = list(range(len(columns)))
+def _fit(columns: Sequence[Column], widths: list[int], kept: list[int], available: int) -> list[int]:
+    """Make `widths` of the columns `kept` fit; gives those that stay."""
+    kept = list(kept)
     while True:
         excess = sum(widths[at] for at in kept) + 2 * (len(kept) - 1) - available
         while excess > 0:

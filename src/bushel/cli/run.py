@@ -41,15 +41,32 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     job = submitted[0]
     job_id = job["metadata"]["id"]
     session.note(f"{job['metadata']['name']} {job_id} {job['status']['state']} in {job['metadata']['project']}")
-    printer = Printer(session, apart=True, prefix=is_array(job) or _gang(job), times=options.timestamps, array=is_array(job))
+    printer = Printer(session, apart=True, prefix=_gang(job), times=options.timestamps, array=False)
     stream = logs.follow_logs(job_id, patience_seconds=PATIENCE_SECONDS)
     try:
+        if is_array(job):
+            return _run_array(session, job_id)
         end = follow_output(session, job, stream, printer)
         job = dict(session.call(jobs.get(job_id)))
     except KeyboardInterrupt:
         session.note(f"\nDetached; {job_id} goes on.\nNext: bushel logs -f {job_id} · bushel wait {job_id} · bushel cancel {job_id}")
         return exits.INTERRUPTED
     return _finish(session, job, complete=bool(end.get("complete", True)) and printer.complete)
+
+
+def _run_array(session: Session, job_id: str) -> int:
+    """The output of an array is too much to follow: its progress stands for it."""
+    from bushel.cli.wait import Waiting, exit_code_of, result_line, wait_for
+
+    waiting = Waiting(session, [job_id])
+    wait_for(session, waiting)
+    job = waiting.jobs[job_id]
+    if job is None:
+        return exits.JOB_NOT_FOUND
+    session.note(result_line(job))
+    failed = (job["status"].get("ranges") or {}).get("failed")
+    session.next(f"bushel logs {job_id}" + (f" --index {failed.partition(',')[0].partition('-')[0]}" if failed else ""))
+    return exit_code_of(waiting.jobs)
 
 
 def _finish(session: Session, job: Mapping[str, Any], *, complete: bool) -> int:

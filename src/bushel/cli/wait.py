@@ -131,7 +131,7 @@ def progress_line(job: Mapping[str, Any]) -> str:
         parts = [f"{head}  {bar(done, counts['total'])}  {done:,}/{counts['total']:,}"]
         named = {"running": "running", "starting": "starting", "delayed": "retrying", "failed": "failed"}
         parts += [f"{counts[state]:,} {word}" for state, word in named.items() if counts[state]]
-        if done and counts["succeeded"] and status.get("started_at"):
+        if 0 < done < counts["total"] and counts["succeeded"] and status.get("started_at"):
             lasted = time.time() - epoch_seconds(status["started_at"])
             parts.append(f"about {duration(lasted * (counts['total'] - done) / done)} left")
         return "   ".join(parts)

@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
 
 def short_duration(seconds: float) -> str:
     """`12 s`, `3 min`, `2 h`: one unit."""
-    seconds = max(0, int(seconds))
+    seconds = max(0, int(seconds + 0.5))
     for unit, size in _UNITS:
         if seconds >= size:
             return f"{seconds // size} {unit}"

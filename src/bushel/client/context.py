@@ -84,8 +84,9 @@ def resolve(
     project = environment.get("BUSHEL_PROJECT")
     if project:
         found.project = project
-    if token:
+    if token and found.token != token:
         found.token = token
+        found.source += ", with the token given"
     return found
 
 
@@ -112,6 +113,7 @@ def _resolve(url: str | None, token: str | None, context: str | None, environmen
         )
     if environment.get("BUSHEL_TOKEN"):
         found.token = environment["BUSHEL_TOKEN"]
+        found.source += ", with the token of BUSHEL_TOKEN"
     return found
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import stat
 import tarfile
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, BinaryIO, NamedTuple
 
 from bushel.domain.errors import FieldProblem, InvalidDocument, TooLarge
@@ -42,17 +43,25 @@ class Packed(NamedTuple):
     file: BinaryIO
 
 
-def pack(folder: str, *, most_bytes: int = MOST_WORKDIR_BYTES, most_files: int = MOST_WORKDIR_FILES) -> Packed:
-    """The folder as a `tar.gz`.
+def pack(
+    folder: str | None,
+    *,
+    extra: Mapping[str, bytes] | None = None,
+    most_bytes: int = MOST_WORKDIR_BYTES,
+    most_files: int = MOST_WORKDIR_FILES,
+) -> Packed:
+    """The folder as a `tar.gz`, with `extra` files (name → content) beside its own. No folder: those alone.
 
     Raises:
         InvalidDocument: it is no folder, or holds a link that leads out of it.
         TooLarge: it holds more than the limits allow.
     """
-    if not os.path.isdir(folder):
-        raise InvalidDocument([FieldProblem("/workdir", f"{folder} is not a folder", "not_a_folder")])
-    entries = sorted(walk(folder))
-    _check_limits(folder, entries, most_bytes, most_files)
+    entries: list[Entry] = []
+    if folder is not None:
+        if not os.path.isdir(folder):
+            raise InvalidDocument([FieldProblem("/workdir", f"{folder} is not a folder", "not_a_folder")])
+        entries = sorted(walk(folder))
+        _check_limits(folder, entries, most_bytes, most_files)
     archive = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - handed to the caller
     hashing = _Hashing(archive)
     with (
@@ -60,7 +69,11 @@ def pack(folder: str, *, most_bytes: int = MOST_WORKDIR_BYTES, most_files: int =
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for entry in entries:
-            _add(tar, folder, entry)
+            _add(tar, folder or "", entry)
+        for name, content in sorted((extra or {}).items()):
+            member = tarfile.TarInfo(name)
+            member.mode, member.size = 0o644, len(content)
+            tar.addfile(member, io.BytesIO(content))
     archive.seek(0)
     files = sum(1 for entry in entries if stat.S_ISREG(entry.status.st_mode))
     return Packed(f"sha256:{hashing.digest.hexdigest()}", hashing.size_bytes, files, archive)  # type: ignore[arg-type]
