@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bushel.control.fleet import apply_nodes, operator_path
@@ -67,6 +67,19 @@ def newest_version(database: Database, cluster_id: int) -> int:
     """The desired version now, for whoever polls."""
     with database.transaction() as tx:
         return tx.one("select desired_version from clusters where id = %s", (cluster_id,))["desired_version"]
+
+
+def no_news(received: Received, lease_seconds: float) -> SyncAnswer:
+    """The answer when nothing is wanted that the agent does not know. Asks nobody."""
+    return SyncAnswer(
+        epoch=received.epoch,
+        lease_seconds=lease_seconds,
+        version=received.version,
+        complete=False,
+        attempts=[],
+        forget=[],
+        server_time=datetime.now(UTC).isoformat(),
+    )
 
 
 def answer(database: Database, received: Received, lease_seconds: float, secret_key: bytes) -> SyncAnswer:

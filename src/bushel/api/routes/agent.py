@@ -46,17 +46,18 @@ async def sync(
     with hub.topics(cluster_topic(cluster_id)) as wakes:
         received = await run_in_threadpool(control.receive, database, cluster_id, document, settings.lease_seconds)
         wait_seconds = min(max(document["wait_seconds"], 0.0), longest_poll_seconds(settings.lease_seconds))
-        if not received.news:
-            await _news(database, received, hub, wakes, began + wait_seconds)
+        if not received.news and not await _news(database, received, hub, wakes, began + wait_seconds):
+            return JSONResponse(control.no_news(received, settings.lease_seconds))
     return JSONResponse(await run_in_threadpool(control.answer, database, received, settings.lease_seconds, key))
 
 
-async def _news(database: Database, received: Received, hub: Hub, wakes: Wakes, until: float) -> None:
-    """Come back when something is wanted, the time is over or the server stops."""
+async def _news(database: Database, received: Received, hub: Hub, wakes: Wakes, until: float) -> bool:
+    """Come back when something is wanted (True), the time is over or the server stops."""
     while (left := until - time.monotonic()) > 0 and not hub.stopping.is_set():
         await wakes.wait(min(left, POLL_SECONDS))
         if await run_in_threadpool(control.newest_version, database, received.cluster_id) > received.version:
-            return
+            return True
+    return False
 
 
 @router.get(
