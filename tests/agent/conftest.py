@@ -93,7 +93,10 @@ class ControlPlane:
         return id
 
     def stop(self, id: str, reason: str = "cancelled_by_user", grace_seconds: float = 5.0) -> None:
+        """Ask for its end; one that has ended stays as it is."""
         with self.changed:
+            if id not in self.wanted:
+                return
             self.version += 1
             self.wanted[id] = (self.version, {**self.wanted[id][1], "stop": {"reason": reason, "grace_seconds": grace_seconds}})
             self.changed.notify_all()

@@ -46,6 +46,7 @@ _LOOK_SECONDS = 1.0
 _SETTLED_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 5.0
 _REMOVED = "~"
+_LAUNCHER_PAUSE_SECONDS = 0.2
 _SHIM_DIED = "the process that watched the task was killed"
 _READ_BYTES = 256 * 1024
 _QUEUE_BYTES = 1024 * 1024
@@ -165,9 +166,9 @@ class LocalExecutor:
         self._removals.put(None)
         if self._requests is not None:
             self._requests.close()
-        if self._launcher is not None:
-            self._launcher.wait(5)
-        if not self._watched:
+        if self._launcher is not None and not self._watched:  # with tasks it stays, to watch their shims
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._launcher.wait(5)
             self.limiter.close()
 
     # The launcher ----------------------------------------------------------------------------------------------------
@@ -177,6 +178,7 @@ class LocalExecutor:
         package = os.path.dirname(os.path.dirname(os.path.abspath(bushel.__file__)))
         events = os.open(self._state.events, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         command = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, package, str(its.fileno()), str(events)]
+        self._launched_at = time.monotonic()
         reach("executor.before_launcher")
         self._launcher = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, pass_fds=(its.fileno(), events), start_new_session=True, cwd="/"
@@ -202,6 +204,8 @@ class LocalExecutor:
             if self._closing:
                 self._requests = None
                 return
+            if time.monotonic() - self._launched_at < _LAUNCHER_PAUSE_SECONDS:  # it cannot live here: do not try in a tight loop
+                time.sleep(_LAUNCHER_PAUSE_SECONDS)
             self._start_launcher()
         with self._lock:
             waiting = [watched.request for watched in self._watched.values() if watched.request is not None]
