@@ -8,9 +8,6 @@ an `asyncio.Event` that is set as soon as the server is told to stop: streams an
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,10 +20,12 @@ from bushel import __version__
 from bushel.api import problems
 from bushel.api.authentication import Authenticator
 from bushel.api.limits import Limits
+from bushel.api.routes import agent, audit, blobs, events, explain, fleet, jobs, logs, principals, queues, secrets, tenancy
 from bushel.api.settings import Settings
 from bushel.store.database import Database
 
-_ROUTES = ("tenancy", "principals", "queues", "secrets", "audit", "jobs", "blobs", "explain", "events", "logs", "agent", "fleet")
+ROUTES = (jobs, blobs, explain, events, logs, agent, fleet, tenancy, principals, queues, secrets, audit)
+"""The modules whose `router` the app has."""
 
 
 def create_app(database: Database, settings: Settings) -> FastAPI:
@@ -38,15 +37,8 @@ def create_app(database: Database, settings: Settings) -> FastAPI:
     app.state.stopping = asyncio.Event()
     problems.install(app)
     app.add_middleware(Limits, settings=settings, authenticate=app.state.authenticator.authenticate)
-    for name in _ROUTES:
-        if importlib.util.find_spec(f"bushel.api.routes.{name}"):
-            try:
-                router = importlib.import_module(f"bushel.api.routes.{name}").router
-            except ImportError as error:  # being written
-                print(f"WITHOUT routes.{name}: {error}", file=sys.stderr)
-                continue
-            written_in_full = all(getattr(route, "path", "").startswith("/v1/") for route in router.routes)
-            app.include_router(router, prefix="" if written_in_full else "/v1")
+    for routes in ROUTES:
+        app.include_router(routes.router, prefix="/v1")
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
