@@ -73,7 +73,7 @@ def build_parser(name: str, command: Command) -> Parser:
     """The parser of `bushel NAME`."""
     parser = Parser(
         prog=f"bushel {name}",
-        description=command.description or command.help + ".",
+        description=command.description or command.help[:1].upper() + command.help[1:] + ".",
         epilog=f"examples:\n{command.examples}" if command.examples else None,
         formatter_class=_Formatter,
         allow_abbrev=False,

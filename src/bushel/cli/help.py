@@ -45,7 +45,7 @@ def group_help(group: str, verbs: Mapping[str, Command], given: str | None) -> i
     lines = [] if asked else [f"bushel {group}: there is no command {given!r}{_nearest(given or '', list(verbs))}"]
     if asked:
         lines += [f"usage: bushel {group} COMMAND [OPTIONS]", "", f"{GROUPS[group].help}:"]
-        lines += [f"  {name:<12}{command.help}" for name, command in verbs.items()]
+        lines += [f"  {name:<12}{command.help[:1].lower()}{command.help[1:]}" for name, command in verbs.items()]
     else:
         lines.append(f"See: bushel {group} --help")
     text = "\n".join(lines) + "\n"
