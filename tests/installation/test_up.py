@@ -33,6 +33,7 @@ def test_up_returns_when_a_job_can_be_submitted(installation: Installation) -> N
     assert made
 
 
+@pytest.mark.skipif(os.getloadavg()[0] > (os.cpu_count() or 1), reason="others use this machine, so times say nothing")
 def test_the_first_start_takes_eight_seconds_and_later_ones_two(installation: Installation) -> None:
     """docs/guides/install.md"""
     began = time.monotonic()

@@ -120,6 +120,8 @@ def api_part(home: Home, settings: Callable[[], Settings]) -> Part:
         words = ["--database-url", database_url(home, now), "--state-folder", str(home.state), "--host", now.host, "--port", str(now.port)]
         if now.tls_certificate and now.tls_key:
             words += ["--tls-certificate", now.tls_certificate, "--tls-key", now.tls_key]
+        if lease_seconds := os.environ.get("BUSHEL_LEASE_SECONDS"):
+            words += ["--lease-seconds", lease_seconds]
         return _python("bushel.api", *words)
 
     return Part("api", "api", command, _environment(), home.part_logs / "api.log")
