@@ -137,3 +137,11 @@ def test_a_bootstrap_that_is_killed_is_done_by_the_next_one(point: str, database
     with Database(database_url) as database, database.transaction() as tx:
         assert tx.one("select count(*) as count from principals")["count"] == 1
         assert tx.one("select id from tokens")["id"] == token_file.read_text().split("_")[1]
+
+
+def test_whoever_holds_the_database_gets_a_new_admin_token(running: Running, database_url: str, tmp_path: Path) -> None:
+    bootstrap = [sys.executable, "-m", "bushel.control.bootstrap", "--database-url", database_url, "--token-file", str(tmp_path / "token")]
+    subprocess.run([*bootstrap, "--replace-token"], check=True, timeout=START_SECONDS)
+    until("the end of the old token", lambda: running.client.get("/v1/whoami").status_code == 401, 2)
+    renewed = running.client.with_token((tmp_path / "token").read_text().strip())
+    assert renewed.get("/v1/whoami").json()["name"] == "admin"

@@ -2,7 +2,8 @@
 
 Guarantees: all of it is made in one transaction, once; a database that already has an organisation is left as it is.
 The token is written to its file before the transaction commits, so an installation never has an admin whose token
-nobody holds; if the file exists and its token is valid nothing is done.
+nobody holds. Whoever can reach the database can have a new token of the first admin with `--replace-token`, which ends
+the admin's earlier ones and is audited.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bushel.domain.errors import NotFound
 from bushel.domain.failpoints import reach
+from bushel.domain.permissions import TOKEN_SCOPES
 from bushel.store import tokens
 from bushel.store.database import AuditEntry, Database, Event, Transaction
 from bushel.store.migrate import migrate
@@ -38,7 +41,7 @@ def bootstrap(tx: Transaction) -> Bootstrapped:
     tx.execute("update scopes set queue_id = %s where id = any(%s)", (queue, [team, project]))
     admin = tx.one("insert into principals (kind, name, scope_id) values ('user', %s, %s) returning id", (ADMIN, org))["id"]
     tx.execute("insert into role_bindings (principal_id, scope_id, role) values (%s, %s, 'admin')", (admin, org))
-    _, token = tokens.create(tx, admin, "first admin", ("read", "write"))
+    _, token = tokens.create(tx, admin, "first admin", TOKEN_SCOPES)
     tx.emit(Event("scope.created", ORG, f"scope/{ORG}", "bootstrap", {"kind": "org"}))
     tx.audit(AuditEntry(admin, None, "installation:bootstrap", f"scope/{ORG}", ORG, "bootstrap"))
     return Bootstrapped(admin, project, queue, token)
@@ -61,6 +64,24 @@ def ensure(database: Database, token_file: Path) -> bool:
     return True
 
 
+def replace_token(database: Database, token_file: Path) -> None:
+    """Give the first admin a new token, in place of all earlier ones.
+
+    Raises:
+        NotFound: the first admin is disabled, or was never made.
+    """
+    with database.transaction() as tx:
+        admin = tx.first("select id from principals where name = %s and disabled_at is null for update", (ADMIN,))
+        if admin is None:
+            raise NotFound(f"there is no enabled principal {ADMIN}")
+        tx.execute("update tokens set revoked_at = now() where principal_id = %s and revoked_at is null", (admin["id"],))
+        token_id, token = tokens.create(tx, admin["id"], "replaced at the installation", TOKEN_SCOPES)
+        tx.emit(Event("token.created", ORG, f"token/{token_id}", "bootstrap", {"principal": ADMIN}))
+        tx.audit(AuditEntry(admin["id"], None, "installation:replace-token", f"token/{token_id}", ORG, "bootstrap"))
+        _write_private(token_file, token + "\n")
+        reach("bootstrap.after_replaced_token_file")
+
+
 def _write_private(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
@@ -80,11 +101,15 @@ def main() -> int:
     )
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--token-file", type=Path, required=True)
+    parser.add_argument("--replace-token", action="store_true", help="end the first admin's tokens and write a new one")
     options = parser.parse_args()
+    migrate(options.database_url)
     migrate(options.database_url)
     with Database(options.database_url, most_connections=1, name="bushel bootstrap") as database:
         made = ensure(database, options.token_file)
-    print("made" if made else "was there", file=sys.stderr)
+        if options.replace_token and not made:
+            replace_token(database, options.token_file)
+    print("made" if made else "token replaced" if options.replace_token else "was there", file=sys.stderr)
     return 0
 
 
