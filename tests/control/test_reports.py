@@ -37,6 +37,17 @@ def test_a_job_runs_and_succeeds(world: World) -> None:
     ]
 
 
+def test_a_task_that_its_agent_stops_says_why(world: World) -> None:
+    job = world.submit()
+    [key] = world.place(job)
+    agent = world.agents[0]
+    world.sync(agent, agent.report(key, "stopping", task("stopping", reason="time_limit")))
+    assert (world.job(job)["state"], world.job(job)["reason"]) == ("stopping", "time_limit")
+    world.run_to(key, 143, reason="time_limit")
+    row = world.job(job)
+    assert (row["state"], row["reason"], row["failure_class"]) == ("failed", "time_limit", "deadline")
+
+
 def test_a_failure_says_why(world: World) -> None:
     job = world.submit()
     [key] = world.place(job)

@@ -136,7 +136,11 @@ class Moves:
             return
         if after is not before:
             job.move(before, after)
-            self._tell(f"attempt.{after}", job, row, state=after)
+            reason = None
+            if after is AttemptState.STOPPING:  # by the agent itself: the time limit, or a rank that failed
+                reason = next((task["reason"] for task in tasks if "reason" in task), None)
+                job.stop_reason = job.stop_reason or reason
+            self._tell(f"attempt.{after}", job, row, state=after, reason=reason)
         change.message = row["message"]
         self._changes.append((change, row))
 
