@@ -148,7 +148,7 @@ def test_a_task_is_told_what_it_is(plane: ControlPlane, agent: AgentProcess) -> 
 
 
 def test_progress_is_reported_from_print_and_from_file(plane: ControlPlane, agent: AgentProcess) -> None:
-    plane.want("aaaaa.0.1", "echo '::progress {\"done\": 1, \"total\": 2}'; sleep 1000")
+    plane.want("aaaaa.0.1", 'echo \'::progress {"done": 1, "total": 2}\'; sleep 1000')
     plane.want("bbbbb.0.1", "echo '{\"done\": 5}' >> $BUSHEL_PROGRESS_FILE; echo not json >> $BUSHEL_PROGRESS_FILE; exit 0")
     wait_for(lambda: (plane.reports.get("aaaaa.0.1") or {}).get("progress") == {"done": 1, "total": 2}, "the printed progress")
     plane.ended("bbbbb.0.1")

@@ -116,7 +116,9 @@ def test_an_attempt_that_is_not_wanted_any_more_is_stopped(plane: ControlPlane, 
     wait_for(lambda: not shim_task.exists(), "the unwanted task to be gone")
 
 
-def test_a_stop_that_comes_with_the_attempt_runs_nothing(plane: ControlPlane, new_agent: Callable[..., AgentProcess], tmp_path: Path) -> None:
+def test_a_stop_that_comes_with_the_attempt_runs_nothing(
+    plane: ControlPlane, new_agent: Callable[..., AgentProcess], tmp_path: Path
+) -> None:
     ledger, write = _ledger(tmp_path)
     plane.want("aaaaa.0.1", write)
     plane.stop("aaaaa.0.1")

@@ -6,6 +6,8 @@ also across restarts of the agent; nothing here talks to anybody, so it is plain
 
 from __future__ import annotations
 
+from bushel.agent import clock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -107,3 +109,18 @@ class ReportVersions:
     def next(self) -> int:
         self._next += 1
         return self._next
+
+
+def ended_unseen(reason: str, message: str | None) -> dict[str, Any]:
+    """The result of a task that no shim saw to its end, for instance because it was never started."""
+    return {
+        "started_at": None,
+        "ended_at": clock.timestamp(),
+        "exit_code": None,
+        "signal": None,
+        "reason": reason,
+        "message": message,
+        "usage": {},
+        "progress": None,
+        "log_bytes": 0,
+    }

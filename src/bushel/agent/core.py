@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 import time
 
-from bushel.agent import clock
-from bushel.agent.attempts import Attempt, ReportVersions, Task
+from bushel.agent.attempts import Attempt, ReportVersions, Task, ended_unseen
 from bushel.agent.executors.local.folder import parse_task_key, task_key
 from bushel.agent.requests import FreePorts
 from bushel.domain.failpoints import reach
@@ -230,7 +229,7 @@ class Core:
             )
         except (KeyError, TypeError, ValueError) as error:
             for rank in devices:
-                self._end(attempt, attempt.tasks[rank], _end_of_nothing("start_failed", f"the job cannot be run here: {error!r}"))
+                self._end(attempt, attempt.tasks[rank], ended_unseen("start_failed", f"the job cannot be run here: {error!r}"))
             return
         for request in requests:
             reach("core.before_start")
@@ -278,7 +277,7 @@ class Core:
             if rank not in attempt.tasks:
                 task = attempt.tasks[rank] = Task(rank)
                 self._logs_sent.add(task_key(attempt.id, rank))
-                self._end(attempt, task, _end_of_nothing(reason, message))
+                self._end(attempt, task, ended_unseen(reason, message))
 
     # What tasks say --------------------------------------------------------------------------------------------------
 
@@ -370,17 +369,3 @@ class Core:
                 attempt = self._attempts.get(report["id"])
                 if attempt is not None and attempt.version == report["report_version"]:
                     self._dirty.discard(attempt.id)
-
-
-def _end_of_nothing(reason: str, message: str | None) -> dict[str, Any]:
-    return {
-        "started_at": None,
-        "ended_at": clock.timestamp(),
-        "exit_code": None,
-        "signal": None,
-        "reason": reason,
-        "message": message,
-        "usage": {},
-        "progress": None,
-        "log_bytes": 0,
-    }

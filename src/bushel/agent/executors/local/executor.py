@@ -27,7 +27,7 @@ import threading
 import time
 
 import bushel
-from bushel.agent import clock
+from bushel.agent.attempts import ended_unseen
 from bushel.agent.executors.local import folder, processes
 from bushel.agent.executors.local.cgroups import Limiter
 from bushel.agent.executors.local.launcher import BOOTSTRAP, LENGTH_BYTES
@@ -99,7 +99,8 @@ class LocalExecutor:
         for key in list(folder.keys(self._state.tasks)):
             start, end, alive = folder.read_record(self._state.task(key))
             if start is None and not alive:
-                continue  # never started: it may be
+                self.remove(key)  # never started: it may be, in a new folder
+                continue
             if end is None and (not alive or start is None):
                 rebooted = (start or {}).get("boot_id") != self._state.boot
                 end = self._lose(key, start or {}, "the machine was started anew" if rebooted else _SHIM_DIED)
@@ -125,17 +126,23 @@ class LocalExecutor:
             if key in self._watched:
                 return
             self._watched[key] = _Watched(message)
+        # A copy of the request that is still under way when the task was forgotten finds no folder, and so starts nothing.
+        try:
+            os.mkdir(self._state.task(key), 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            self._unwatch(key)
+            self._on_event(key, "ended", ended_unseen("disk_full", f"the task's folder could not be made: {error.strerror}"))
+            return
         reach("executor.before_send")
         self._send(message)
         reach("executor.after_send")
 
     def stop(self, key: str, reason: str, grace_seconds: float) -> None:
         """Ask a task to end. It may be asked again, to shorten the grace."""
-        path = self._state.task(key)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
         reach("executor.before_stop")
-        folder.replace(f"{path}/{folder.STOP}", {"reason": reason, "grace_seconds": grace_seconds})
+        folder.replace(f"{self._state.task(key)}/{folder.STOP}", {"reason": reason, "grace_seconds": grace_seconds})
         reach("executor.after_stop")
         self._nudge(key)
 
@@ -324,15 +331,10 @@ class LocalExecutor:
         """Kill what a task without a shim left behind, then record that it is lost."""
         kill_survivors(start, self._state.boot)
         end = {
+            **ended_unseen("task_lost", why),
             "started_at": start.get("started_at"),
-            "ended_at": clock.timestamp(),
-            "exit_code": None,
-            "signal": None,
-            "reason": "task_lost",
-            "message": why,
-            "usage": {},
             "progress": last_progress(self._state.task(key)),
-            "log_bytes": None,
+            "log_bytes": None,  # nobody knows how far it came
         }
         reach("executor.before_lost")
         with contextlib.suppress(OSError):

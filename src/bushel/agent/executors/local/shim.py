@@ -122,15 +122,14 @@ class Shim:
         self._limit_at = self._term_at = self._kill_at = self._log_notice_at = self._progress_at = _NEVER
         self._lease_at = 0.0
         self._printed: bytes | None = None
+        self._obstacle: str | None = None  # why the node cannot run it
 
     def run(self) -> None:
-        try:
-            os.mkdir(self._folder, 0o700)
-        except FileExistsError:  # a stop was asked for before we came, or somebody else started it
-            pass
         self._started_at = clock.timestamp()
         try:
             lock = self._claim()
+        except FileNotFoundError:
+            return  # it was forgotten, so it must have ended: this is a late copy of its request
         except OSError as error:
             self._tell("ended", self._result(None, "disk_full", f"the task could not be recorded: {error.strerror}"))
             return
@@ -151,7 +150,10 @@ class Shim:
     def _claim(self) -> int | None:
         request, worker = self._request, self._worker
         limits = request["limits"]
-        self._groups.prepare(request["cgroups"], cpu_milli=limits["cpu_milli"], memory_bytes=limits["memory_bytes"])
+        try:
+            self._groups.prepare(request["cgroups"], cpu_milli=limits["cpu_milli"], memory_bytes=limits["memory_bytes"])
+        except OSError as error:
+            self._obstacle = f"its control groups could not be made: {error.strerror} ({error.filename})"
         start = {
             **request["facts"],
             "pid": worker.pid,
@@ -174,6 +176,8 @@ class Shim:
     def _carry_out(self) -> dict[str, Any]:
         status = None
         try:
+            if self._obstacle:
+                raise NotStarted("task_lost", self._obstacle)
             for name in (f"{self._folder}/work", *self._request["folders"]):
                 os.makedirs(name, exist_ok=True)
             for step in self._steps():
