@@ -86,7 +86,7 @@ def _metavar(action: argparse.Action) -> str:
 
 def _option(action: argparse.Action) -> str:
     names = ", ".join(action.option_strings)
-    return names if action.nargs == 0 else f"{names} {_metavar(action)}"
+    return names if action.nargs == 0 else f"{names} {_metavar(action)}".replace("|", "\\|")
 
 
 def _help(action: argparse.Action) -> str:

@@ -25,6 +25,7 @@ from bushel.client.http1 import (
     asked_pause_seconds,
     encode_head,
     new_idempotency_key,
+    reason_of,
 )
 from bushel.client.transport import CONNECT_TIMEOUT_SECONDS, IDLE_CONNECTIONS_LIMIT, IDLE_SECONDS, TIMEOUT_SECONDS, Upload
 
@@ -154,7 +155,7 @@ class AsyncTransport:
         except TimeoutError as error:
             raise NotConnected(f"{address.url} does not answer within {timeout_seconds:.0f} s") from error
         except OSError as error:
-            raise NotConnected(f"{address.url}: {(error.strerror or str(error)).lower()}") from error
+            raise NotConnected(f"{address.url}: {reason_of(error)}") from error
         return _Connection(self, reader, writer)
 
     def _give_back(self, connection: _Connection) -> None:

@@ -44,6 +44,11 @@ class ProtocolViolation(TransportFailure):
     """What came back is not an HTTP answer, or is past a limit."""
 
 
+def reason_of(error: OSError) -> str:
+    """`connection refused`, whoever raised it."""
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+
+
 class Address:
     """The parts of `http[s]://host[:port][/prefix]`."""
 

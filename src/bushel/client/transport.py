@@ -26,6 +26,7 @@ from bushel.client.http1 import (
     asked_pause_seconds,
     encode_head,
     new_idempotency_key,
+    reason_of,
 )
 
 TYPE_CHECKING = False
@@ -252,7 +253,7 @@ class Transport:
         except TimeoutError as error:
             raise NotConnected(f"{address.url} does not answer within {timeout_seconds:.0f} s") from error
         except OSError as error:
-            raise NotConnected(f"{address.url}: {(error.strerror or str(error)).lower()}") from error
+            raise NotConnected(f"{address.url}: {reason_of(error)}") from error
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not address.secure:
             return _Connection(self, raw)
