@@ -53,7 +53,8 @@ class JobPage:
 class _Way:
     """A way in by an index that is in the order of the pages: for each row of `keys`, rows of `table` for which `where` holds.
 
-    It answers the checks in `covers`. `narrow`: it may lead to few rows, so that it is worth while to look how many.
+    It answers the checks in `covers`. `narrow`: it may lead to few rows, so that it is worth while to look how many. One that is not
+    `ordered` costs what it leads to in all, so it is only taken when that is little.
     """
 
     where: str
@@ -62,22 +63,31 @@ class _Way:
     table: str = "jobs j"
     id: str = "j.id"
     narrow: bool = True
+    ordered: bool = True
 
     def ids(self, checks: dict[str, str]) -> str:
-        """Ids in [low, high), newest first, at most `limit`, of rows that pass the checks that this way does not answer."""
+        """Ids in [low, high), newest first, at most `limit`, of rows that pass the checks that this way does not answer.
+
+        Those checks are made of the rows that the way leads to, at most `most`, so that they cannot tempt the planner to another way.
+        """
         rest = [check for name, check in checks.items() if name not in self.covers]
-        table = f"{self.table} join jobs j on j.id = {self.id}" if rest and self.table != "jobs j" else self.table
-        rows = f"""select {self.id} as id from {table} where {" and ".join((self.where, self._range, *rest))}
-                   order by {self.id} desc limit %(limit)s"""
+        if not self.ordered or (rest and self.where != "true"):
+            where = " and ".join((f"j.id = any(array({self._rows()}))", "j.id >= %(low)s and j.id < %(high)s", *rest))
+            return f"select j.id from jobs j where {where} order by j.id desc limit %(limit)s"
+        where = " and ".join((self.where, self._range, *rest))
+        rows = f"select {self.id} as id from {self.table} where {where} order by {self.id} desc limit %(limit)s"
         return (
             f"select part.id from {self.keys} cross join lateral ({rows}) part order by part.id desc limit %(limit)s" if self.keys else rows
         )
 
     def count(self) -> str:
-        """How many rows it leads to, at most `limit`."""
-        rows = f"select 1 from {self.table} where {self.where} and {self._range} limit %(limit)s"
-        merged = f"select 1 from {self.keys} cross join lateral ({rows}) part limit %(limit)s" if self.keys else rows
-        return f"select count(*) as count from ({merged}) found"
+        """How many rows it leads to, at most `most`."""
+        return f"select count(*) as count from ({self._rows()}) found"
+
+    def _rows(self) -> str:
+        where = f"{self.where} and {self._range}" if self.ordered else self.where
+        rows = f"select {self.id} as id from {self.table} where {where} limit %(most)s"
+        return f"select part.id from {self.keys} cross join lateral ({rows}) part limit %(most)s" if self.keys else rows
 
     @property
     def _range(self) -> str:
@@ -103,11 +113,12 @@ def job_page(tx: Transaction, wanted: JobFilter, *, before_id: int | None, limit
 def _find(tx: Transaction, wanted: JobFilter, low: int, high: int, limit: int) -> tuple[list[int], int | None]:
     """Ids in [low, high), and where to go on."""
     checks, parameters = _checks(wanted)
-    way, complete = _choose(tx, _ways(wanted), checks, {**parameters, "low": low, "high": high, "limit": _FEW_ROWS})
+    way, complete = _choose(tx, _ways(wanted), checks, {**parameters, "low": low, "high": high, "most": _FEW_ROWS})
     source = way.ids(checks)
 
     def ids(bottom: int, top: int, most: int) -> list[int]:
-        return [row["id"] for row in tx.all(source, {**parameters, "low": bottom, "high": top, "limit": most})]
+        bounds = {"low": bottom, "high": top, "limit": most, "most": _FEW_ROWS if complete else top - bottom}
+        return [row["id"] for row in tx.all(source, {**parameters, **bounds})]
 
     if complete:
         some = ids(low, high, limit + 1)
@@ -138,12 +149,12 @@ def _search(ids: Callable[[int, int, int], list[int]], low: int, high: int, limi
 def _choose(tx: Transaction, ways: Sequence[_Way], checks: dict[str, str], parameters: dict[str, Any]) -> tuple[_Way, bool]:
     """The way to take, and whether all that it leads to may be read: it answers everything, or leads to few rows."""
     for way in ways:
-        if checks.keys() <= way.covers:
+        if way.ordered and checks.keys() <= way.covers:
             return way, True
     for way in ways:
         if way.narrow and tx.one(way.count(), parameters)["count"] < _FEW_ROWS:
             return way, True
-    return ways[0], False
+    return next(way for way in ways if way.ordered), False
 
 
 def _ways(wanted: JobFilter) -> list[_Way]:
@@ -156,9 +167,9 @@ def _ways(wanted: JobFilter) -> list[_Way]:
             where = f"l.project_id = key.project_id and l.label = %(label{number})s"
             ways.append(_Way(where, frozenset({"project", f"label{number}"}), by_project, "job_labels l", "l.job_id"))
         if wanted.name:
-            named = "starts_with(j.name, %(name)s)" if wanted.name.endswith("*") else "j.name = %(name)s"
-            covers = frozenset({"project"} if wanted.name.endswith("*") else {"project", "name"})
-            ways.append(_Way(f"j.project_id = key.project_id and {named}", covers, by_project))
+            prefix = wanted.name.endswith("*")
+            covers = frozenset({"project", "name"})
+            ways.append(_Way(f"j.project_id = key.project_id and {_named(wanted.name)}", covers, by_project, ordered=not prefix))
     if wanted.submitter_id is not None:
         ways.append(_Way("j.submitter_id = %(submitter)s", frozenset({"submitter"})))
     if wanted.queue_id is not None:
@@ -168,7 +179,7 @@ def _ways(wanted: JobFilter) -> list[_Way]:
         ways.append(_Way("j.project_id = key.project_id and j.state = state.name", frozenset({"project", "state"}), keys))
     if merged:
         ways.append(_Way("j.project_id = key.project_id", frozenset({"project"}), by_project, narrow=False))
-    return ways or [_Way("true", frozenset(), narrow=False)]
+    return [*ways, _Way("true", frozenset(), narrow=False)]
 
 
 def _checks(wanted: JobFilter) -> tuple[dict[str, str], dict[str, Any]]:
@@ -184,10 +195,9 @@ def _checks(wanted: JobFilter) -> tuple[dict[str, str], dict[str, Any]]:
     if wanted.submitter_id is not None:
         checks["submitter"], parameters["submitter"] = "j.submitter_id = %(submitter)s", wanted.submitter_id
     if wanted.name:
-        if wanted.name.endswith("*"):
-            checks["name"], parameters["name"] = "starts_with(j.name, %(name)s)", wanted.name[:-1]
-        else:
-            checks["name"], parameters["name"] = "j.name = %(name)s", wanted.name
+        checks["name"] = _named(wanted.name)
+        parameters["name"] = wanted.name.removesuffix("*")
+        parameters["name_end"] = parameters["name"] + "\x7f"  # behind every name with that beginning: names are printable ASCII
     for number, label in enumerate(wanted.labels):
         parameters[f"label{number}"] = label
         checks[f"label{number}"] = (
@@ -198,6 +208,11 @@ def _checks(wanted: JobFilter) -> tuple[dict[str, str], dict[str, Any]]:
     if wanted.before is not None:
         checks["before"], parameters["before"] = "j.submitted_at < %(before)s", wanted.before
     return checks, parameters
+
+
+def _named(name: str) -> str:
+    """By the operators of the index, so that it serves whatever the name is."""
+    return "j.name ~>=~ %(name)s and j.name ~<~ %(name_end)s" if name.endswith("*") else "j.name = %(name)s"
 
 
 def _newest(tx: Transaction) -> int:
