@@ -137,6 +137,7 @@ def create_cluster(
 ) -> Any:
     """Add a cluster. The answer holds its agent's token, which cannot be read again."""
     with database.transaction() as tx:
+        control.may_change(tx, principal)  # also of whoever asks for the stored answer again: it holds a token
 
         def make() -> dict[str, Any]:
             row, token = control.create_cluster(tx, principal, document.name, document.site, document.engine)
