@@ -126,7 +126,9 @@ class ControlPlane:
 
     # The server ------------------------------------------------------------------------------------------------------
 
-    def _handler(plane) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        plane = self
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -157,7 +159,7 @@ class ControlPlane:
                     self.end_headers()
                     self.wfile.write(body)
 
-            def log_message(self, *_: Any) -> None: ...
+            def log_message(self, format: str, *args: Any) -> None: ...
 
         return Handler
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.agent.conftest import AgentProcess, ControlPlane, text_of, wait_for
 
 from bushel.agent.executors.local import spool
 from bushel.agent.executors.local.spool import Masker, OutputStream, Spool
 from bushel.agent.task_log import TaskLog
 from bushel.spec.logs import PART_BYTES
-from tests.agent.conftest import AgentProcess, ControlPlane, text_of, wait_for
 
 
 def test_bytes_of_any_kind_survive(plane: ControlPlane, agent: AgentProcess) -> None:
@@ -40,7 +39,8 @@ def test_output_is_followed_while_the_task_runs(plane: ControlPlane, agent: Agen
 
 
 def test_secrets_are_masked_wherever_they_are_cut(plane: ControlPlane, agent: AgentProcess) -> None:
-    code = "import os,time; s=os.environ['S'].encode(); [(os.write(1, s[:n]), time.sleep(0.02), os.write(1, s[n:] + b'|')) for n in range(len(s))]"
+    cut = "(os.write(1, s[:n]), time.sleep(0.02), os.write(1, s[n:] + b'|'))"
+    code = f"import os,time; s=os.environ['S'].encode(); [{cut} for n in range(len(s))]"
     plane.want("aaaaa.0.1", ["python3", "-c", code], secrets={"S": "hunter-two"})
     assert plane.output("aaaaa.0.1") == b"***|" * len("hunter-two")
 
@@ -48,10 +48,10 @@ def test_secrets_are_masked_wherever_they_are_cut(plane: ControlPlane, agent: Ag
 def test_a_restarted_agent_goes_on_where_the_log_ends(plane: ControlPlane, agent: AgentProcess, tmp_path: Path) -> None:
     plane.want("aaaaa.0.1", "for i in $(seq 1 200); do echo line $i; sleep 0.005; done")
     for _ in range(3):
-        wait_for(lambda: plane.logs.get(("aaaaa.0.1", 0)), "some output")
+        before = len(plane.logs.get(("aaaaa.0.1", 0), b""))
+        wait_for(lambda before=before: len(plane.logs.get(("aaaaa.0.1", 0), b"")) > before, "more output")
         agent.kill()
         agent.start()
-        time.sleep(0.2)
     assert plane.output("aaaaa.0.1").decode().split() == [word for number in range(1, 201) for word in ("line", str(number))]
 
 
@@ -70,7 +70,7 @@ def test_a_flood_fills_no_memory_stops_nobody_and_says_what_it_lost(plane: Contr
     assert output.endswith(b"the end\n")
     assert len(output) < 40 * 1024**2
     gaps = [line for line in text_of(plane.logs["aaaaa.0.1", 0], "stderr").split(b"\n") if b"bytes of output were dropped" in line]
-    assert len(gaps) == 1
+    assert 1 <= len(gaps) <= 3
     assert agent.process is not None
     assert _peak_bytes(agent.process.pid) < 200 * 1024**2
 

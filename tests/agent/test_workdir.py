@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.agent.conftest import AgentProcess, ControlPlane, digest_of
 
 from bushel.agent.archive import BadArchive, unpack
-from tests.agent.conftest import AgentProcess, ControlPlane, digest_of
 
 
 def _pack(*entries: tuple[str, bytes | None, dict[str, object]], mode: str = "w:gz") -> bytes:
@@ -57,7 +57,7 @@ def test_a_workdir_that_is_gone_or_damaged_says_so(plane: ControlPlane, agent: A
 HOSTILE: dict[str, tuple[tuple[str, bytes | None, dict[str, object]], ...]] = {
     "parent": (("../evil", b"x", {}),),
     "parent inside": (("a/../../evil", b"x", {}),),
-    "absolute": (("/tmp/evil", b"x", {}),),  # noqa: S108
+    "absolute": (("/tmp/evil", b"x", {}),),
     "link out": (("link", None, {"type": tarfile.SYMTYPE, "linkname": "../outside"}),),
     "absolute link": (("link", None, {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}),),
     "write through a link": (("d", None, {"type": tarfile.SYMTYPE, "linkname": "e"}), ("d/evil", b"x", {})),

@@ -1,6 +1,7 @@
 """The agent of one cluster: `python -m bushel.agent --config FILE`.
 
-FILE is JSON or TOML; `bushel.agent.config` describes its fields. One agent owns one state folder: a second one is refused.
+FILE is JSON or TOML; `bushel.agent.config` describes its fields. One agent owns one state folder: a second one is
+refused.
 
 Signals:
 

@@ -1,8 +1,9 @@
 """Unpacking a workdir that somebody else packed.
 
-Guarantees: nothing is written outside the target folder, whatever the archive says: no absolute names, no `..`, no links that
-lead out, no writing through a link, no devices, no set-uid bits; the number of entries and the sum of their sizes
-are bounded, and counted as they are written, not as they are claimed. A breach raises `BadArchive` with the entry's name; what was written before stays.
+Guarantees: nothing is written outside the target folder, whatever the archive says: no absolute names, no `..`, no
+links that lead out, no writing through a link, no devices, no set-uid bits; the number of entries and the sum of
+their sizes are bounded, and counted as they are written, not as they are claimed. A breach raises `BadArchive` with
+the entry's name; what was written before stays.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: str, most_bytes: 
     if os.path.lexists(path):
         raise BadArchive(f"the archive holds {entry.name!r} twice")
     content = tar.extractfile(entry)
-    assert content is not None
+    if content is None:
+        raise BadArchive(f"the archive holds {entry.name!r} without its content")
     written = 0
     mode = 0o755 if entry.mode & 0o100 else 0o644
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -111,7 +113,10 @@ def _link(existing: str, path: str, name: str) -> None:
 
 
 def main() -> None:
-    """`ARCHIVE FOLDER`, as a step of a task: says why it failed on standard output. Exit code 65 for the archive's fault, 74 for the disk's."""
+    """`ARCHIVE FOLDER`, as a step of a task. Says on standard output why it failed.
+
+    Exit code 65 for the archive's fault, 74 for a full disk.
+    """
     try:
         unpack(sys.argv[1], sys.argv[2])
     except BadArchive as error:

@@ -1,7 +1,7 @@
 """What an agent knows of each attempt, and the report that follows from it.
 
-Guarantees: a state never goes back; `ended` is reported only when every rank has ended; each change gives a higher `report_version`,
-also across restarts of the agent; nothing here talks to anybody, so it is plain to test.
+Guarantees: a state never goes back; `ended` is reported only when every rank has ended; each change gives a higher
+`report_version`, also across restarts of the agent; nothing here talks to anybody, so it is plain to test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Workdir archives on this machine, by the digest of their content.
 
-Guarantees: what lies in the cache has the digest of its name: it is checked while it is stored, and stored under its name only then; each archive is
-fetched once at a time, however many attempts wait for it; what was not used for a day goes when the cache is larger than its limit.
+Guarantees: what lies in the cache has the digest of its name: it is checked while it is stored, and stored under its
+name only then; each archive is fetched once at a time, however many attempts wait for it; what was not used for a day
+goes when the cache is larger than its limit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Bringing what runs to what is wanted: answers of the control plane and events of tasks go in, starts, stops and reports come out.
+"""Bringing what runs to what is wanted: answers of the control plane and events of tasks go in, starts, stops and
+reports come out.
 
-Guarantees: level-triggered: each answer and each event may come twice, late or not at all, and the outcome is the same; an attempt that
-was ended, given up or forgotten is never started again; a task whose lease belongs to an older epoch is stopped before a new epoch
-is asked for. One lock; nothing slow is done under it.
+Guarantees: level-triggered: each answer and each event may come twice, late or not at all, and the outcome is the
+same; an attempt that was ended, given up or forgotten is never started again; a task whose lease belongs to an older
+epoch is stopped before a new epoch is asked for. One lock; nothing slow is done under it.
 """
 
 from __future__ import annotations
@@ -125,7 +126,10 @@ class Core:
     def take_answer(
         self, version: int, complete: bool, wanted: Sequence[DesiredAttempt], forget: Sequence[str], *, rebooted: bool = False
     ) -> None:
-        """Act on an answer; an older one than the last is ignored. `rebooted`: what is wanted may have run before the machine was started."""
+        """Act on an answer; an older one than the last is ignored.
+
+        `rebooted`: what is wanted may have run before the machine was started.
+        """
         with self._lock:
             if version < self.known_version:
                 return

@@ -1,8 +1,8 @@
 """Which accelerators of a node a task may see.
 
-Guarantees: a device that is given whole is given to one task; a share of one goes to the device that carries the fewest shares. A node without
-known devices (a posed one) gives none, and tasks' `CUDA_VISIBLE_DEVICES` is left alone; on a node that has some, a task that
-asked for none sees none.
+Guarantees: a device that is given whole is given to one task; a share of one goes to the device that carries the
+fewest shares. A node without known devices (a posed one) gives none, and tasks' `CUDA_VISIBLE_DEVICES` is left alone;
+on a node that has some, a task that asked for none sees none.
 """
 
 from __future__ import annotations

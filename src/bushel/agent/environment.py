@@ -1,6 +1,7 @@
 """What a task is told, as environment variables; the list is docs/reference/environment.md.
 
-Guarantees: the same for every engine. Ours come last, so a job cannot pretend to be another; secrets come before them and after the job's own.
+Guarantees: the same for every engine. Ours come last, so a job cannot pretend to be another; secrets come before them
+and after the job's own.
 """
 
 from __future__ import annotations

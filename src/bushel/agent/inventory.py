@@ -1,6 +1,7 @@
 """The nodes that an agent speaks for: those of its configuration, or this machine as it is.
 
-Guarantees: amounts are what a task can really get: the memory limit of our own control group counts, and the disk is what is free now.
+Guarantees: amounts are what a task can really get: the memory limit of our own control group counts, and the disk is
+what is free now.
 """
 
 from __future__ import annotations

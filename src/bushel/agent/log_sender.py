@@ -1,8 +1,8 @@
 """Sending what tasks print to the control plane, many tasks in one request.
 
-Guarantees: its own thread, so that nothing else waits for logs; memory is bounded by one batch; a task's output is complete there, ended and
-durable, before its files go; a log that cannot be sent for `KEPT_SECONDS` after its task's end is given up. When the control plane has no disk
-left or cannot be reached, everything is kept and tried again.
+Guarantees: its own thread, so that nothing else waits for logs; memory is bounded by one batch; a task's output is
+complete there, ended and durable, before its files go; a log that cannot be sent for `KEPT_SECONDS` after its task's
+end is given up. When the control plane has no disk left or cannot be reached, everything is kept and tried again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """From an attempt that the control plane wants to the requests that start its tasks.
 
-Guarantees: a pure translation, apart from asking the system for a free port; secrets' values are in `env` and `secrets` and nowhere else.
+Guarantees: a pure translation, apart from asking the system for a free port; secrets' values are in `env` and
+`secrets` and nowhere else.
 
 A request, which travels from the agent through the launcher to the shim and is never written down:
 

@@ -1,8 +1,9 @@
 """The folder in which an agent keeps all that it must not forget.
 
-Guarantees: one agent at a time uses a folder (a lock that goes with the process); `incarnation` is made with the folder and never changes;
-`generation` grows with each start, so that what a later process reports is newer than what an earlier one did; a folder from before
-the machine was started says so (`rebooted`) until everything in it was marked lost and `settle` was called.
+Guarantees: one agent at a time uses a folder (a lock that goes with the process); `incarnation` is made with the
+folder and never changes; `generation` grows with each start, so that what a later process reports is newer than what
+an earlier one did; a folder from before the machine was started says so (`rebooted`) until everything in it was
+marked lost and `settle` was called.
 
     agent.lock   held by the agent; its process id and start time inside
     identity.json, lease.json, park

@@ -1,8 +1,9 @@
 """The exchange with the control plane: one thread reports what has changed, one waits for what is wanted.
 
-Guarantees: a change is reported at once, together with what changes while a report is under way; what is wanted arrives through a request that
-the control plane holds back. The lease counts from the moment before a request is sent, and only grows. Failures are met with
-pauses that grow to two seconds, with jitter. A lease that has passed on (409 `stale_epoch`) stops every task before a new one is asked for.
+Guarantees: a change is reported at once, together with what changes while a report is under way; what is wanted
+arrives through a request that the control plane holds back. The lease counts from the moment before a request is
+sent, and only grows. Failures are met with pauses that grow to two seconds, with jitter. A lease that has passed on
+(409 `stale_epoch`) stops every task before a new one is asked for.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """How far one task's output has been sent, and what comes next.
 
-Guarantees: chunks are whole records, in order, without a gap in the offsets of the log; what was dropped before it could be sent (see
-`spool`) is told in a record of its own, which is written to disk before it is first sent, so that it is the same when it is sent again;
-only what the control plane has made durable is deleted. Nothing needs to be remembered across a restart: the control plane says how far it is.
+Guarantees: chunks are whole records, in order, without a gap in the offsets of the log; what was dropped before it
+could be sent (see `spool`) is told in a record of its own, which is written to disk before it is first sent, so that
+it is the same when it is sent again; only what the control plane has made durable is deleted. Nothing needs to be
+remembered across a restart: the control plane says how far it is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 
 from bushel.agent import clock
@@ -72,7 +74,7 @@ class TaskLog:
         self.offset = size_bytes
         durable = self._position_of(durable_bytes)
         segments = spool.segments(self._folder)
-        for (_, path), (next_start, _) in zip(segments, segments[1:], strict=False):
+        for (_, path), (next_start, _) in itertools.pairwise(segments):
             if next_start > durable:
                 break
             with contextlib.suppress(FileNotFoundError):

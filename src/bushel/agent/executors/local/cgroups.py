@@ -1,8 +1,10 @@
-"""Limits on a task's whole tree of processes, by the kernel's control groups, version 1 or 2, or by resource limits of each process.
+"""Limits on a task's whole tree of processes, by the kernel's control groups, version 1 or 2, or by resource limits of
+each process.
 
-Guarantees: groups lie below the agent's own (never beside or above it), under a name made from the state folder, so that two agents
-do not meet; the shim of a task is not in its groups, so that a task out of memory never takes its watcher along; what
-a dead shim left running can be found, and killed with no chance of hitting anything else, by its group.
+Guarantees: groups lie below the agent's own (never beside or above it), under a name made from the state folder, so
+that two agents do not meet; the shim of a task is not in its groups, so that a task out of memory never takes its
+watcher along; what a dead shim left running can be found, and killed with no chance of hitting anything else, by its
+group.
 
 What is in force where, in words for people, is `Limiter.describe`.
 """
@@ -269,9 +271,8 @@ def _try_v2(own: Mapping[str, str], name: str) -> Limiter | None:
             continue
         for controller in ("memory", "cpu", "pids"):
             _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
-        if "memory" in _read(f"{parent}/cgroup.subtree_control").split():
-            if _usable(f"{parent}/{_V2_SHIMS}"):
-                return Limiter("v2", {"": parent})
+        if "memory" in _read(f"{parent}/cgroup.subtree_control").split() and _usable(f"{parent}/{_V2_SHIMS}"):
+            return Limiter("v2", {"": parent})
     return None
 
 

@@ -1,12 +1,14 @@
 """From the shim to the task's program.
 
-Guarantees: the program starts in its own process group, in the session that its shim leads, in the task's control groups, with no descriptor
-but its three, and no blocked or ignored signal; no code of ours runs in between (posix_spawn), so a start costs little however large the
-shim is. If it cannot start, there is a sentence that says why.
+Guarantees: the program starts in its own process group, in the session that its shim leads, in the task's control
+groups, with no descriptor but its three, and no blocked or ignored signal; no code of ours runs in between
+(posix_spawn), so a start costs little however large the shim is. If it cannot start, there is a sentence that says
+why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -14,25 +16,14 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from bushel.agent.executors.local.cgroups import TaskGroups
+    from bushel.agent.executors.local.steps import Step
 
 OPEN_FILES_LIMIT = 65_536
 
 _DEFAULTS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
-
-
-class Step:
-    """One of the processes that a task consists of: `unpack`, `setup` or `run`."""
-
-    __slots__ = ("argv", "by_shell", "env", "name")
-
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], *, by_shell: bool = False) -> None:
-        self.name = name
-        self.argv = list(argv)
-        self.env = env
-        self.by_shell = by_shell  # its first process is a shell of ours, around a text of the user's
 
 
 def spawn(step: Step, work: str, groups: TaskGroups, limits: Mapping[str, int], output: int, errors: int) -> int:
@@ -66,10 +57,8 @@ def spawn(step: Step, work: str, groups: TaskGroups, limits: Mapping[str, int], 
     if limits["memory_bytes"] and not groups.paths:
         # RLIMIT_DATA counts what a process could write to; RLIMIT_AS would also count reservations, which break Java, Go and CUDA.
         most = limits["memory_bytes"]
-        try:
+        with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
-        except ProcessLookupError:
-            pass
     return pid
 
 
@@ -104,10 +93,7 @@ def _find(program: str, path: str) -> str:
     Raises:
         OSError: there is none that may be executed.
     """
-    if "/" in program:
-        candidates = [program]
-    else:
-        candidates = [f"{folder or '.'}/{program}" for folder in path.split(os.pathsep)]
+    candidates = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(os.pathsep)]
     denied: OSError | None = None
     for candidate in candidates:
         if os.path.isdir(candidate):

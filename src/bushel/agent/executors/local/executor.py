@@ -1,12 +1,12 @@
 """Tasks as processes of this machine, as the agent sees them.
 
-Guarantees: `start` begins a task at most once ever, however often it is called and whoever dies meanwhile; every task that was
-started is heard of again: its events come from its shim at once, and whatever was missed (a full queue, a dead agent, a
-killed shim) is found on disk within about a second; after the shim of a task was killed, what it left behind is killed
-before the task is called lost.
+Guarantees: `start` begins a task at most once ever, however often it is called and whoever dies meanwhile; every task
+that was started is heard of again: its events come from its shim at once, and whatever was missed (a full queue, a
+dead agent, a killed shim) is found on disk within about a second; after the shim of a task was killed, what it left
+behind is killed before the task is called lost.
 
-Events, each with the task's key: `started` (its mark), `running`, `stopping`, `progress`, `log` (there is new output), `ended` (its result).
-They come from one thread of the executor.
+Events, each with the task's key: `started` (its mark), `running`, `stopping`, `progress`, `log` (there is new
+output), `ended` (its result). They come from one thread of the executor.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ class LocalExecutor:
         self._by_descriptor: dict[int, str] = {}
         self._partial = b""
         self._closing = False
-        self._launcher: subprocess.Popen[bytes] | None = None
-        self._requests: socket.socket | None = None
-        self._start_launcher()
+        self._launcher, self._requests = self._start_launcher()
         self._removals: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
         self._deleter = threading.Thread(target=self._delete_removed, name="deleter", daemon=True)
@@ -171,49 +169,40 @@ class LocalExecutor:
         if self._thread.is_alive():
             self._thread.join(5)
         self._removals.put(None)
-        if self._requests is not None:
-            self._requests.close()
-        if self._launcher is not None and not self._watched:  # with tasks it stays, to watch their shims
+        self._requests.close()
+        if not self._watched:  # with tasks it stays, to watch their shims
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._launcher.wait(5)
             self.limiter.close()
 
     # The launcher ----------------------------------------------------------------------------------------------------
 
-    def _start_launcher(self) -> None:
+    def _start_launcher(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, its = socket.socketpair()
         package = os.path.dirname(os.path.dirname(os.path.abspath(bushel.__file__)))
         events = os.open(self._state.events, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         command = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, package, str(its.fileno()), str(events)]
         self._launched_at = time.monotonic()
         reach("executor.before_launcher")
-        self._launcher = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=(its.fileno(), events), start_new_session=True, cwd="/"
-        )
+        launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(its.fileno(), events), start_new_session=True, cwd="/")
         its.close()
         os.close(events)
-        self._requests = ours
         self._poll.register(ours, select.EPOLLRDHUP)
+        return launcher, ours
 
     def _send(self, message: bytes) -> None:
         with self._sending, contextlib.suppress(OSError):  # a dead launcher is seen by the listener, which sends again
-            assert self._requests is not None
             self._requests.sendall(message)
 
     def _replace_launcher(self) -> None:
         """The launcher is gone: what no shim has taken up is sent to a new one. Claims make sending twice harmless."""
         with self._sending:
-            assert self._requests is not None
             self._poll.unregister(self._requests)
             self._requests.close()
-            assert self._launcher is not None
             self._launcher.wait()
-            if self._closing:
-                self._requests = None
-                return
             if time.monotonic() - self._launched_at < _LAUNCHER_PAUSE_SECONDS:  # it cannot live here: do not try in a tight loop
                 time.sleep(_LAUNCHER_PAUSE_SECONDS)
-            self._start_launcher()
+            self._launcher, self._requests = self._start_launcher()
         with self._lock:
             waiting = [watched.request for watched in self._watched.values() if watched.request is not None]
         for message in waiting:
@@ -229,7 +218,7 @@ class LocalExecutor:
                     self._take_events()
                 elif descriptor == self._wake:
                     os.read(self._wake, 4096)
-                elif self._requests is not None and descriptor == self._requests.fileno():
+                elif descriptor == self._requests.fileno():
                     self._replace_launcher()
                 elif (key := self._by_descriptor.get(descriptor)) is not None:
                     self._take_events()  # its last word may still be in the queue

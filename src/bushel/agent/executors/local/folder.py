@@ -9,10 +9,11 @@
 
 The agent makes the folder when it accepts a task and takes it away when the task is forgotten; nobody else does.
 
-Guarantees: a task is started at most once, whoever asks and however often (`claim`: the start is written under the lock and only into
-an empty file, and only where there is a folder); whoever finds the lock free knows that no shim is alive; the end is there before the lock is released; a
-line without its newline does not count. Nothing is flushed to the disk: these facts survive the death of every process, and after
-a power cut (a new boot id) everything that was accepted before counts as lost. No secret is ever written here.
+Guarantees: a task is started at most once, whoever asks and however often (`claim`: the start is written under the
+lock and only into an empty file, and only where there is a folder); whoever finds the lock free knows that no shim is
+alive; the end is there before the lock is released; a line without its newline does not count. Nothing is flushed to
+the disk: these facts survive the death of every process, and after a power cut (a new boot id) everything that was
+accepted before counts as lost. No secret is ever written here.
 """
 
 from __future__ import annotations

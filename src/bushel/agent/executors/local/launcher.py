@@ -1,12 +1,12 @@
 """A small process that hands tasks to shims, so that a task costs far less than a start of Python.
 
-It is given two inherited descriptors: a stream socket from the agent, and the queue to it. A request is four bytes of length, then
-JSON. It goes to a shim that rests, or to a new one, a fork; a shim says with one byte that it rests. Nothing of a request, secrets included, is
-ever written to disk.
+It is given two inherited descriptors: a stream socket from the agent, and the queue to it. A request is four bytes of
+length, then JSON. It goes to a shim that rests, or to a new one, a fork; a shim says with one byte that it rests.
+Nothing of a request, secrets included, is ever written to disk.
 
-Guarantees: killing the launcher loses at most requests that no shim has marked as started; shims go on. When the agent ends, it stays for as
-long as one of its shims works, because it is also the first to see that a shim was killed, and then kills the whole tree of that task,
-whether or not there is an agent.
+Guarantees: killing the launcher loses at most requests that no shim has marked as started; shims go on. When the
+agent ends, it stays for as long as one of its shims works, because it is also the first to see that a shim was
+killed, and then kills the whole tree of that task, whether or not there is an agent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import time
 import traceback
 
 from bushel.agent import clock
-from bushel.agent.executors.local import folder, processes, shim
+from bushel.agent.executors.local import folder, processes
 from bushel.agent.executors.local.survivors import kill_survivors
+from bushel.agent.executors.local.worker import Worker
 from bushel.domain.failpoints import reach
 
 LENGTH_BYTES = 4
@@ -78,11 +79,13 @@ class Launcher:
             self._let_go()
 
     def _take_request(self) -> None:
-        assert self._agent is not None
-        body = receive(self._agent.fileno())
+        agent = self._agent
+        if agent is None:
+            return
+        body = receive(agent.fileno())
         if body is None:
-            self._poll.unregister(self._agent)
-            self._agent.close()
+            self._poll.unregister(agent)
+            agent.close()
             self._agent = None
             return
         worker = self._resting.pop() if self._resting else self._fork()
@@ -116,7 +119,7 @@ class Launcher:
             for other in self._shims.values():
                 other.socket.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            worker = shim.Worker(self._events)
+            worker = Worker(self._events)
             while (body := receive(launcher.fileno())) is not None:
                 worker.run(json.loads(body))
                 launcher.send(_RESTS)

@@ -1,6 +1,7 @@
 """What a task says of its own progress: the last whole JSON line of its progress file, or of what it printed.
 
-Guarantees: reading is bounded, whatever the task wrote; what is not an object of JSON is skipped; the later of file and print wins.
+Guarantees: reading is bounded, whatever the task wrote; what is not an object of JSON is skipped; the later of file
+and print wins.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The watcher of one task at a time: a small process that outlives the agent, the launcher and `bushel down`.
 
-Guarantees: it starts the task at most once ever (`folder.claim`); it never waits for the agent or the control plane; it ends the whole
-tree of processes when the time limit, the lease or a stop says so: a signal, the grace, SIGKILL; it leaves the result on disk
-before it lets go of the task's lock, and takes the next task only when nothing of this one is left. If it is killed itself,
-its launcher, or else the next look of an agent, kills what it watched, and the task is reported as lost.
+Guarantees: it starts the task at most once ever (`folder.claim`); it never waits for the agent or the control plane;
+it ends the whole tree of processes when the time limit, the lease or a stop says so: a signal, the grace, SIGKILL; it
+leaves the result on disk before it lets go of the task's lock, and takes the next task only when nothing of this one
+is left. If it is killed itself, its launcher, or else the next look of an agent, kills what it watched, and the task
+is reported as lost.
 
 What the task leaves running when its first process ends is killed at once; after a stop, when the grace is over.
 """
@@ -17,23 +18,23 @@ import os
 import resource
 import select
 import signal
-import sys
 import time
 
-import bushel
 from bushel.agent import clock, lease
 from bushel.agent.executors.local import folder as task_folder
 from bushel.agent.executors.local import processes
-from bushel.agent.executors.local.cgroups import SlotGroups
-from bushel.agent.executors.local.child import Step, raise_file_limit, sentence, spawn
+from bushel.agent.executors.local.child import sentence, spawn
 from bushel.agent.executors.local.progress import last_progress
 from bushel.agent.executors.local.spool import Masker, OutputStream, Spool
+from bushel.agent.executors.local.steps import UNPACK_DISK_FULL, Captured, Step, status_text, steps_of
 from bushel.agent.executors.local.usage import UsageMeter
 from bushel.domain.failpoints import reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from bushel.agent.executors.local.worker import Worker
 
 LEASE_GRACE_SECONDS = 2.0
 """Between SIGTERM and SIGKILL when the lease has run out; within `domain.leases.KILL_SECONDS`."""
@@ -43,9 +44,6 @@ NOTICE_REASONS = ("preempted", "time_limit")
 TERM_BEFORE_KILL_SECONDS = 5.0
 """After another notice than SIGTERM, SIGTERM follows so long before the kill, or at three quarters of a short grace."""
 
-_UNPACK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bushel.agent.archive import main; main()"
-_UNPACK_DISK_FULL = 74  # EX_IOERR
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(bushel.__file__)))
 _NEVER = time.monotonic() + 10 * 366 * 86400.0
 _READ_BYTES = 64 * 1024
 _READS_PER_TURN = 4
@@ -65,38 +63,6 @@ class NotStarted(Exception):
         self.message = message
 
 
-class Worker:
-    """A process that watches one task after another, each to its very end. Made in a fork of the launcher."""
-
-    def __init__(self, events: int) -> None:
-        os.setsid()
-        processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
-        processes.set_name(b"bushel-shim")
-        raise_file_limit()
-        self.events = events
-        self.pid = os.getpid()
-        self.start_ticks = processes.start_ticks(self.pid)
-        self.groups = SlotGroups(f"{self.pid}.{self.start_ticks}")
-        self.wake, wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGUSR1):
-            signal.signal(number, _nothing)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)  # it is stopped by its task's end alone
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-    def run(self, request: dict[str, Any]) -> None:
-        """Carry out one task; see `bushel.agent.requests` for the request. Returns when nothing of it is left."""
-        shim = Shim(request, self)
-        try:
-            shim.run()
-        finally:
-            shim.close()
-
-    def close(self) -> None:
-        self.groups.remove()
-
-
 class Shim:
     """One task."""
 
@@ -110,7 +76,7 @@ class Shim:
         masker = Masker(request["secrets"])
         self._output = OutputStream("stdout", self._spool, masker)
         self._errors = OutputStream("stderr", self._spool, masker)
-        self._open: dict[int, OutputStream | _Captured] = {}
+        self._open: dict[int, OutputStream | Captured] = {}
         self._poll = select.poll()
         self._poll.register(worker.wake, select.POLLIN)
         self._main = 0
@@ -180,14 +146,14 @@ class Shim:
                 raise NotStarted("task_lost", self._obstacle)
             for name in (f"{self._folder}/work", *self._request["folders"]):
                 os.makedirs(name, exist_ok=True)
-            for step in self._steps():
+            for step in steps_of(self._request):
                 if self._stop_reason is None and os.path.exists(f"{self._folder}/{task_folder.STOP}"):
                     self._check_stop_file()
                 if self._stop_reason:
                     break
                 status = self._run_step(step)
                 if status != 0 and step.name == "setup" and not self._stop_reason:
-                    raise NotStarted("setup_failed", f"setup ended with {_status_text(status)}: see its output")
+                    raise NotStarted("setup_failed", f"setup ended with {status_text(status)}: see its output")
             reason, message = self._judge(status)
         except NotStarted as failure:
             reason, message = failure.reason, failure.message
@@ -201,18 +167,6 @@ class Shim:
             reason, message = self._stop_reason, None
         return self._result(status, reason, message)
 
-    def _steps(self) -> list[Step]:
-        request = self._request
-        env = request["env"]
-        steps = []
-        if request["workdir"]:
-            argv = [sys.executable, "-I", "-S", "-c", _UNPACK, _PACKAGE, request["workdir"], f"{self._folder}/work"]
-            steps.append(Step("unpack", argv, {}))
-        if request["setup"]:
-            steps.append(Step("setup", request["setup"], env, by_shell=True))
-        steps.append(Step("run", request["run"], env, by_shell=request["by_shell"]))
-        return steps
-
     def _judge(self, status: int | None) -> tuple[str | None, str | None]:
         """The reason and the message of the end, where the exit code does not say it all."""
         if status != 0 and self._groups.out_of_memory_kills():
@@ -222,7 +176,7 @@ class Shim:
         if status is None:
             return "task_lost", "the end of the task was not seen"
         if os.WIFSIGNALED(status):
-            return "signalled", f"ended by {_status_text(status)}"
+            return "signalled", f"ended by {status_text(status)}"
         code = os.WEXITSTATUS(status)
         if code == CHECKPOINTED_EXIT_CODE:
             return "checkpointed", None
@@ -236,7 +190,7 @@ class Shim:
         """
         output, output_writer = os.pipe2(os.O_CLOEXEC)
         errors, errors_writer = os.pipe2(os.O_CLOEXEC)
-        captured = _Captured() if step.name == "unpack" else None
+        captured = Captured() if step.name == "unpack" else None
         self._main_status = None
         self._main_is_shell = step.by_shell
         if not self._stop_reason:
@@ -264,10 +218,9 @@ class Shim:
             self._turn()
         for descriptor in list(self._open):
             self._pump(descriptor, drain=True)
-        assert self._main_status is not None
         if captured is not None and self._main_status != 0 and not self._stop_reason:
-            full = os.WIFEXITED(self._main_status) and os.WEXITSTATUS(self._main_status) == _UNPACK_DISK_FULL
-            text = captured.text() or f"unpacking the workdir ended with {_status_text(self._main_status)}"
+            full = os.WIFEXITED(self._main_status) and os.WEXITSTATUS(self._main_status) == UNPACK_DISK_FULL
+            text = captured.text() or f"unpacking the workdir ended with {status_text(self._main_status)}"
             raise NotStarted("disk_full" if full else "workdir_failed", text)
         return self._main_status
 
@@ -443,31 +396,3 @@ class Shim:
             line = json.dumps([self._request["key"], event, None]).encode() + b"\n"
         with contextlib.suppress(OSError):
             os.write(self._worker.events, line)
-
-
-class _Captured:
-    """The first bytes of what a step of ours says, for a message instead of the log."""
-
-    progress: bytes | None = None
-
-    def __init__(self) -> None:
-        self._kept = b""
-
-    def feed(self, data: bytes) -> None:
-        self._kept = (self._kept + data)[:2000]
-
-    def text(self) -> str:
-        return self._kept.decode(errors="replace").strip()
-
-
-def _nothing(_number: int, _frame: object) -> None:
-    """Signals only wake the loop."""
-
-
-def _status_text(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return (
-            f"signal {number} ({signal.Signals(number).name})" if number in signal.valid_signals() and number < 32 else f"signal {number}"
-        )
-    return f"exit code {os.WEXITSTATUS(status)}"

@@ -1,11 +1,12 @@
 """A task's output on its way to the control plane: records in bounded segment files.
 
-Guarantees: what a task prints is never held up by the control plane: beyond `limit_bytes` the oldest segment is dropped, on a full disk
-the newest output, and either leaves a hole in the positions that the sender finds and tells; memory is bounded by one chunk;
-each byte is written as it was printed, but for newlines (they end a record) and the values of secrets (`***`); a
-chunk gets one time stamp. The records are those of `bushel.spec.logs`.
+Guarantees: what a task prints is never held up by the control plane: beyond `limit_bytes` the oldest segment is
+dropped, on a full disk the newest output, and either leaves a hole in the positions that the sender finds and tells;
+memory is bounded by one chunk; each byte is written as it was printed, but for newlines (they end a record) and the
+values of secrets (`***`); a chunk gets one time stamp. The records are those of `bushel.spec.logs`.
 
-Segments are named by the position of their first byte among all that the task's records came to; the last one is still written.
+Segments are named by the position of their first byte among all that the task's records came to; the last one is
+still written.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Spool:
             self._drop_oldest()
         try:
             if self._descriptor is None:
-                self._open()
-            self._append(records)
+                self._descriptor = self._open()
+            self._append(self._descriptor, records)
         except OSError:
             self._close()
         self.position += len(records)
@@ -62,22 +63,21 @@ class Spool:
     def close(self) -> None:
         self._close()
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         if self.position == 0:
             os.makedirs(self.folder, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(f"{self.folder}/{self.position:020d}", flags, 0o600)
         self._segment_start = self.position
+        return os.open(f"{self.folder}/{self.position:020d}", flags, 0o600)
 
-    def _append(self, records: bytes) -> None:
-        assert self._descriptor is not None
+    def _append(self, descriptor: int, records: bytes) -> None:
         written = 0
         try:
             while written < len(records):
-                written += os.write(self._descriptor, memoryview(records)[written:])
+                written += os.write(descriptor, memoryview(records)[written:])
         except OSError:
             if written:
-                os.ftruncate(self._descriptor, self.position - self._segment_start)  # no half records
+                os.ftruncate(descriptor, self.position - self._segment_start)  # no half records
             if self.position == self._segment_start:
                 os.unlink(f"{self.folder}/{self._segment_start:020d}")
             raise
@@ -111,7 +111,7 @@ class Masker:
         """What can be written now, masked, and the end that may be the beginning of a secret, as it is."""
         if self._pattern is None:
             return data, b""
-        kept = self._beginning_at_end(data)
+        kept = self._beginning_at_end(self._pattern, data)
         if kept:
             data, rest = data[:-kept], data[-kept:]
         else:
@@ -122,11 +122,10 @@ class Masker:
         """For the last chunk: nothing is held back."""
         return data if self._pattern is None else self._pattern.sub(b"***", data)
 
-    def _beginning_at_end(self, data: bytes) -> int:
+    def _beginning_at_end(self, pattern: re.Pattern[bytes], data: bytes) -> int:
         """Length of the longest end of `data` that begins a secret and is not inside a whole one."""
-        assert self._pattern is not None
         whole_until = 0
-        for match in self._pattern.finditer(data, max(0, len(data) - 2 * len(self._values[0]))):
+        for match in pattern.finditer(data, max(0, len(data) - 2 * len(self._values[0]))):
             whole_until = match.end()
         longest = 0
         for value in self._values:

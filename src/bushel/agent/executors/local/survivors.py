@@ -1,7 +1,8 @@
 """Killing what a dead shim left running.
 
-Guarantees: only processes of that task are hit: those in its control groups, or else those of the shim's session or with the task's key in
-their environment, checked against the machine's start and the shim's. Doing it twice, or from two processes, is harmless.
+Guarantees: only processes of that task are hit: those in its control groups, or else those of the shim's session or
+with the task's key in their environment, checked against the machine's start and the shim's. Doing it twice, or from
+two processes, is harmless.
 """
 
 from __future__ import annotations

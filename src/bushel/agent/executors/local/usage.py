@@ -1,7 +1,7 @@
 """What a task used, read from the kernel when its processes have ended.
 
-Guarantees: CPU time and I/O cover every process of the tree that was waited for, by its parent or, as an orphan, by the shim.
-Peak memory is the sum over the tree where a control group counts it, otherwise the largest single process.
+Guarantees: CPU time and I/O cover every process of the tree that was waited for, by its parent or, as an orphan, by
+the shim. Peak memory is the sum over the tree where a control group counts it, otherwise the largest single process.
 """
 
 from __future__ import annotations
