@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bushel.control import backoff, leases, retention, schedule
+from bushel.control import backoff, dependencies, leases, retention, schedule
+from bushel.control.elements import DEPENDENCIES
 from bushel.control.runner import Controller, Step
 from bushel.store.database import SCHEDULE, Database
 from bushel.store.leases import Lease
@@ -20,6 +21,7 @@ CONTROLLERS = (
     Controller("schedule", schedule.start, poll_seconds=1.0, topics=frozenset({SCHEDULE})),
     Controller("leases", _without_memory(leases.step), poll_seconds=1.0),
     Controller("backoff", _without_memory(backoff.step), poll_seconds=0.5),
+    Controller("dependencies", _without_memory(dependencies.step), poll_seconds=1.0, topics=frozenset({DEPENDENCIES})),
     Controller("retention", _without_memory(retention.step), poll_seconds=3600.0),
 )
 """Everything that the leader runs."""
