@@ -85,6 +85,8 @@ def test_a_dry_run_checks_all_and_leaves_nothing(app_client: Any, database: Data
     assert answer.status_code == 200, answer.text
     assert answer.json()["metadata"]["id"] is None
     assert answer.json()["status"]["state"] == "queued"
+    assert answer.json()["start"]["starts_now"] is False, "there is no node yet"
+    assert answer.json()["start"]["sentence"]
     assert app_client.post("/v1/jobs", json={**HELLO, "queue": "nowhere"}, params={"dry_run": "true"}).status_code == 422
     with database.transaction() as tx:
         assert tx.one("select (select count(*) from jobs) + (select count(*) from events where job_id is not null) as count")["count"] == 0

@@ -96,12 +96,21 @@ class JobStatus(TypedDict):
     conditions: list[ConditionView]
 
 
+class StartView(TypedDict):
+    """What would become of a job if it were submitted now, as the scheduler planned it behind all that wait."""
+
+    starts_now: bool
+    elements_now: int  # of an array: how many indices would start at once
+    sentence: str
+
+
 class JobView(TypedDict):
     """One job. `spec` is its canonical document; lists and answers to batches leave it out."""
 
     metadata: JobMetadata
     spec: NotRequired[dict[str, Any]]
     status: JobStatus
+    start: NotRequired[StartView]  # in the answer to a dry run, of its first jobs
 
 
 class SubmittedView(TypedDict):

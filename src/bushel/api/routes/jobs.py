@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -16,9 +17,11 @@ from bushel.api.paging import Limit, Page, cut, decode_page, encode_page
 from bushel.api.problems import responses
 from bushel.control import cancel as cancelling
 from bushel.control import jobs as control
+from bushel.control.explain import would_start
 from bushel.control.submit import dry_run as try_out
 from bushel.control.submit import submit
 from bushel.domain.errors import FieldProblem, InvalidDocument
+from bushel.domain.lifecycle import JobState
 from bushel.domain.principal import Principal
 from bushel.domain.ranges import IndexRanges
 from bushel.spec import views
@@ -26,8 +29,12 @@ from bushel.spec.fields import ScopePath
 from bushel.spec.schema import job_schema
 from bushel.store import job_pages, jobs
 from bushel.store.database import Database, Transaction
+from bushel.workloads.compile import compile_job
 
 router = APIRouter(tags=["jobs"])
+
+MOST_PLANNED = 10
+"""Most jobs of a dry run whose start is planned."""
 
 JobReference = Annotated[str, Path(min_length=1, max_length=63, description="The job's id, or the name of the newest one.")]
 Project = Annotated[ScopePath | None, Query(description="Where a name is looked for, and where documents go that name no project.")]
@@ -85,12 +92,21 @@ def submit_jobs(
     documents = Documents(body)
     if dry_run:
         rows = try_out(database, principal, documents.canonical(), project=project, batch=documents.batch)
-    else:
-        rows = _submit(database, principal, once, documents, project)
+        views_of_rows = [job_view(row, with_spec=not documents.batch) for row in rows]
+        for view, row in zip(views_of_rows[:MOST_PLANNED], rows, strict=False):
+            if row["state"] == JobState.QUEUED:
+                view["start"] = _start(database, row)
+        return answer({"items": views_of_rows} if documents.batch else views_of_rows[0], 200)
+    rows = _submit(database, principal, once, documents, project)
     if documents.batch:
-        return answer({"items": [job_view(row, with_spec=False) for row in rows]}, 200 if dry_run else 201)
+        return answer({"items": [job_view(row, with_spec=False) for row in rows]}, 201)
     view = job_view(rows[0])
-    return answer(view, 200) if dry_run else answer(view, 201, {"Location": f"/v1/jobs/{view['metadata']['id']}"})
+    return answer(view, 201, {"Location": f"/v1/jobs/{view['metadata']['id']}"})
+
+
+def _start(database: Database, row: Mapping[str, Any]) -> views.StartView:
+    made = would_start(database, compile_job(row["spec"]), row["queue_id"])
+    return {"starts_now": made.starts_now, "elements_now": made.elements_now, "sentence": made.sentence}
 
 
 def _submit(database: Database, principal: Principal, once: Once, documents: Documents, project: str | None) -> list[dict[str, Any]]:
