@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,3 +225,14 @@ def test_the_schema_names_every_field_and_explains_it() -> None:
     assert set(schema["properties"]) == set(FIELDS_AT[()])
     for name, field in schema["properties"].items():
         assert field.get("description"), name
+
+
+def test_the_reference_has_an_anchor_for_every_field() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "job.md").read_text()
+    anchors = {line.lstrip("# ").strip() for line in page.splitlines() if line.startswith("##")}
+    for place, fields in FIELDS_AT.items():
+        parts = [part for part in place if part != "*"]
+        if len(parts) > 1:
+            continue  # the fields of a group's resources are those of the job's; a gpu's are one table
+        for field in fields:
+            assert "-".join((*parts, field)) in anchors
