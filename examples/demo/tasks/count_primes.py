@@ -30,6 +30,6 @@ for done, prime in enumerate(small, 1):
 found = sum(segment)
 partial = os.path.join(os.environ["RESULTS"], f".slice-{index}")
 with open(partial, "w") as file:
-    print(found, file=file)
+    print(found, os.environ["BUSHEL_SITE"], file=file)
 os.replace(partial, os.path.join(os.environ["RESULTS"], f"slice-{index}"))
 print(f"{found:,} primes from {start:,} to {stop:,}, counted on {os.environ['BUSHEL_CLUSTER']} of site {os.environ['BUSHEL_SITE']}")
