@@ -79,7 +79,7 @@ def test_a_gang_is_told_how_much_of_it_fits_together(farm: World) -> None:
 
 def test_a_quota_in_the_way_is_named_with_its_numbers(farm: World) -> None:
     with farm.database.transaction() as tx:
-        change_queue(tx, farm.principal, "main", QueueChange(resource_quota={"cpu": 3}))  # type: ignore[arg-type]
+        change_queue(tx, farm.principal, "main", QueueChange.model_validate({"resource_quota": {"cpu": 3}}))
     jobs = submit_job(farm, 4)
     run_dry(scheduler(farm).step)
     (quota,) = [reason for reason in asked(farm, jobs[3])["reasons"] if reason["topic"] == "quota"]

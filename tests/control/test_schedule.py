@@ -190,7 +190,7 @@ def test_a_queue_stays_below_its_quota(farm: World) -> None:
     planner = scheduler(farm)
     planner.step()
     with farm.database.transaction() as tx:
-        change_queue(tx, farm.principal, "main", QueueChange(resource_quota={"cpu": 3}))
+        change_queue(tx, farm.principal, "main", QueueChange.model_validate({"resource_quota": {"cpu": 3}}))
     submit_job(farm, 5)
     assert run_dry(planner.step) == 3
 

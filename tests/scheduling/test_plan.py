@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.scheduling.worlds import NOW, POLICY, World, fleet, group, held, job, ready_jobs, request, shape, shapes, worlds
+from tests.scheduling.worlds import NOW, POLICY, World, fleet, group, held, job, ready_jobs, request, shape, shapes, tight_worlds, worlds
 
 from bushel.domain.job import GroupShape
 from bushel.domain.ranges import IndexRanges
@@ -33,8 +33,8 @@ def test_no_node_is_given_more_than_it_has(world: World) -> None:
 def test_no_device_is_given_more_than_it_is(world: World) -> None:
     """docs/concepts/scheduling.md#accelerators"""
     devices: Counter[tuple[int, str, int]] = Counter()
-    for start in world.plan().starts:
-        for run in start.runs:
+    for attempt in world.with_started(world.plan()).values():
+        for run in attempt.runs:
             for name, amount in run.amounts.items():
                 if name.startswith("gpu/"):
                     assert len(run.devices) == run.stop - run.first
@@ -46,7 +46,7 @@ def test_no_device_is_given_more_than_it_is(world: World) -> None:
         assert device < world.nodes[node_id].capacity[name] // 1000
 
 
-@given(worlds())
+@given(worlds() | tight_worlds())
 @MANY
 def test_no_queue_holds_more_than_its_quota(world: World) -> None:
     """docs/concepts/scheduling.md#quota"""
@@ -136,6 +136,7 @@ def test_the_same_snapshot_gives_the_same_plan_however_it_came_about(world: Worl
         dict(reversed(world.nodes.items())),
         dict(reversed(world.queues.items())),
         dict(reversed(world.jobs.items())),
+        dict(reversed(world.attempts.items())),
     )
     first, second = world.plan(), turned.plan()
     assert first.starts == second.starts
@@ -224,7 +225,7 @@ def take_start(world: World, snapshot: Snapshot, start: Start) -> None:
 def test_what_fits_on_an_empty_fleet_starts_when_it_is_first(world: World, what: ShapeClass) -> None:
     """docs/concepts/scheduling.md#gangs: for one group, if a placement exists, one is found."""
     what = replace(what, constraints=replace(what.constraints, prefer=None))
-    world.jobs = {1: job(1, what)}
+    world.jobs, world.attempts = {1: job(1, what)}, {}
     world.queues = {1: Queue(1, "q1")}
     assert bool(world.plan().starts) == fits_somewhere(world, what)
 
@@ -275,7 +276,7 @@ def tasks_that_fit(node: Node, amounts: dict[str, int]) -> int:
     return 100
 
 
-@given(worlds())
+@given(worlds() | tight_worlds())
 @MANY
 def test_whatever_waits_for_room_would_not_fit_beside_the_rest(world: World) -> None:
     """docs/concepts/scheduling.md#backfill: nothing is held back that fits, unless nodes are kept free."""

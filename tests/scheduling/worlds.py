@@ -134,30 +134,46 @@ def shapes(draw: st.DrawFn, *, most_groups: int = 2) -> ShapeClass:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Up to three clusters, seven nodes, four queues in a tree, eight jobs of a few shapes; nothing runs yet."""
+    """Up to three clusters, seven nodes, four queues in a tree, eight jobs of a few shapes; in half of them something runs already."""
     world = World()
     for number in range(1, draw(st.integers(1, 3)) + 1):
         alive, containers = draw(st.sampled_from(_OFTEN)), draw(st.booleans())
         world.clusters[number] = Cluster(number, f"c{number}", f"s{(number + 1) // 2}", number, alive, containers)
     for number in range(1, draw(st.sampled_from([7, 5, 3, 1, 0])) + 1):
-        world.nodes[number] = Node(
-            number,
-            draw(st.sampled_from(sorted(world.clusters))),
-            f"n{number}",
-            draw(_capacities),
-            draw(_labels),
-            draw(_topologies),
-            draw(st.sampled_from(_OFTEN)),
-            not draw(st.sampled_from(_OFTEN)),
-        )
+        ready, cordoned = draw(st.sampled_from(_OFTEN)), not draw(st.sampled_from(_OFTEN))
+        cluster = draw(st.sampled_from(sorted(world.clusters)))
+        world.nodes[number] = Node(number, cluster, f"n{number}", draw(_capacities), draw(_labels), draw(_topologies), ready, cordoned)
+    add_queues(draw, world, [{}, {}, {}, {"cpu": 9000}, {"gpu": 2000}, {"memory": 12}, {"gpu/H100": 1000}])
+    add_jobs(draw, world, draw(st.lists(shapes(), min_size=1, max_size=4)))
+    return world
+
+
+@st.composite
+def tight_worlds(draw: st.DrawFn) -> World:
+    """Room for everything, and quotas that leave room for little of it."""
+    world = World({1: Cluster(1, "c1", "s1")})
+    capacity = {"cpu": 64_000, "memory": 64, "gpu/H100": 8000, "gpu/A100": 8000}
+    world.nodes = {number: Node(number, 1, f"n{number}", capacity) for number in (1, 2)}
+    add_queues(draw, world, [{}, {"cpu": 2000}, {"cpu": 5000, "gpu": 3000}, {"gpu": 1000}, {"gpu/H100": 1000}, {"memory": 5}])
+    groups = st.builds(GroupShape, st.just("main"), st.sampled_from([1, 1, 2, 4]), st.just(1), _requests)
+    add_jobs(draw, world, draw(st.lists(groups.map(lambda group: ShapeClass((group,))), min_size=1, max_size=3)))
+    return world
+
+
+def add_queues(draw: st.DrawFn, world: World, quotas: list[dict[str, int]]) -> None:
     for number in range(1, draw(st.integers(1, 4)) + 1):
         parent = draw(st.sampled_from([None, *world.queues]))
-        quota = draw(st.sampled_from([{}, {}, {}, {"cpu": 9000}, {"gpu": 2000}, {"memory": 12}, {"gpu/H100": 1000}]))
-        world.queues[number] = Queue(number, f"q{number}", parent, draw(st.sampled_from([500, 1000, 2000])), quota)
-    kinds = draw(st.lists(shapes(), min_size=1, max_size=4))
-    for number in range(1, draw(st.sampled_from([8, 6, 4, 2, 1])) + 1):
-        world.jobs[number] = draw(ready_jobs(number, kinds, sorted(world.queues)))
-    return world
+        weight, quota = draw(st.sampled_from([500, 1000, 2000])), draw(st.sampled_from(quotas))
+        world.queues[number] = Queue(number, f"q{number}", parent, weight, quota)
+
+
+def add_jobs(draw: st.DrawFn, world: World, kinds: list[ShapeClass]) -> None:
+    """Jobs that wait; in half the worlds others of the same kinds were started before, by another plan."""
+    count = draw(st.sampled_from([8, 6, 4, 2, 1]))
+    if draw(st.booleans()):
+        world.jobs = {number: draw(ready_jobs(number, kinds, sorted(world.queues))) for number in range(101, 101 + count // 2)}
+        world.attempts = world.with_started(world.plan())
+    world.jobs = {number: draw(ready_jobs(number, kinds, sorted(world.queues))) for number in range(1, count + 1)}
 
 
 @st.composite
