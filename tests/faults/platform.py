@@ -98,6 +98,8 @@ class Platform:
         self.folder = folder
         self.home = Home(folder / "home")
         self.home.make()
+        self.marks = folder / "marks"
+        self.marks.mkdir()
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = ""
@@ -121,13 +123,12 @@ class Platform:
 
     # Parts -----------------------------------------------------------------------------------------------------------
 
-    @property
-    def mark(self) -> Path:
-        """Is there once the armed failure point was reached."""
-        return self.folder / "mark"
+    def reached(self) -> set[str]:
+        """The armed failure points at which a process died."""
+        return {mark.name for mark in self.marks.iterdir()}
 
-    def up(self, *, armed: str | None = None) -> None:
-        """Start everything. The first process that gets to the failure point `armed` dies there."""
+    def up(self, *, armed: Sequence[str] = ()) -> None:
+        """Start everything. The first process that gets to one of the failure points `armed` dies there, once for each."""
         self.start("postgres")
         wait_for("PostgreSQL", self._database_answers, 30)
         token_file = self.home.admin_token_file
@@ -142,7 +143,7 @@ class Platform:
             self._add_cluster(cluster, nodes)
         self.query("select make_event_partitions('2020-01-06', 1)")  # too old to keep
         if armed:
-            self.environment |= {"BUSHEL_FAILPOINT": armed, "BUSHEL_FAILPOINT_MARK": str(self.mark)}
+            self.environment |= {"BUSHEL_FAILPOINT": ",".join(armed), "BUSHEL_FAILPOINT_MARKS": str(self.marks)}
             self.parts["api"].kill(signal.SIGTERM)
             self.parts["api"].ended()
         for name, part in self.parts.items():
@@ -278,7 +279,7 @@ class Platform:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Straight from the database, for invariants that no API shows."""
         with psycopg.connect(self.database_url, autocommit=True, connect_timeout=5) as connection:
-            return connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql, parameters or None).fetchall()  # type: ignore[arg-type]
 
     def submit(self, *documents: Mapping[str, Any], key: str | None = None) -> list[str]:
         """Job ids. A lost answer is asked for again."""

@@ -24,6 +24,8 @@ ELSEWHERE = {
 }
 """Source → the tests that kill at its points, where this platform has no such step."""
 
+POINTS_IN_A_RUN = 4
+
 LATER = {"database.before_commit": 3, "database.after_commit": 3}
 """Points that are passed all the time: the visit at which the process dies, so that the kill falls into the work."""
 
@@ -43,8 +45,11 @@ def points() -> list[tuple[str, str]]:
     return found
 
 
-def here() -> list[str]:
-    return [point for place, point in points() if not place.startswith(tuple(ELSEWHERE))]
+def groups() -> list[list[str]]:
+    """The points of this platform, a few to a run, and not from one file."""
+    here = [point for place, point in points() if not place.startswith(tuple(ELSEWHERE))]
+    runs = -(-len(here) // POINTS_IN_A_RUN)
+    return [here[first::runs] for first in range(runs)]
 
 
 def test_names_of_failure_points_are_unique() -> None:
@@ -64,16 +69,16 @@ def test_points_that_are_not_tried_here_are_tried_elsewhere() -> None:
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("point", here())
-def test_a_kill_at_this_point_loses_nothing_and_doubles_nothing(point: str) -> None:
+@pytest.mark.parametrize("armed", groups(), ids="+".join)
+def test_kills_at_these_points_lose_nothing_and_double_nothing(armed: list[str]) -> None:
     with running_platform({"fire": [node("n1"), node("n2")]}) as platform:
         ledger = Ledger(platform.folder)
-        platform.up(armed=f"{point}@{LATER[point]}" if point in LATER else point)
+        platform.up(armed=[f"{point}@{LATER[point]}" if point in LATER else point for point in armed])
         acknowledged = work(platform, ledger)
         states = platform.wait(acknowledged, 200)
         check_invariants(platform, ledger, acknowledged)
         assert [states[job] for job in acknowledged] == EXPECTED
-        wait_for(f"somebody to get to {point}", lambda: platform.mark.exists() or platform.mend(), 20)
+        wait_for(f"kills at all of {armed}", lambda: platform.mend() or platform.reached() == set(armed), 30)
 
 
 EXPECTED = ["succeeded"] * 9 + ["failed", "succeeded", "cancelled", "succeeded"]
