@@ -31,7 +31,7 @@ from bushel.scheduling.fleet import Fleet
 from bushel.scheduling.gangs import tasks_by_place
 from bushel.scheduling.lines import order_key, priority_of_key
 from bushel.scheduling.plan import Cause, Plan, Policy, Start, Waiting, plan
-from bushel.spec.explanation import AlternativeView, ExplanationView, PlacementView, ReasonView, Topic
+from bushel.spec.explanation import AlternativeView, ExplanationView, StartPlaceView, ReasonView, Topic
 from bushel.store.database import Database, Transaction
 from bushel.workloads.compile import compile_job
 
@@ -57,7 +57,7 @@ class PlanSummary:
 
     starts_now: bool
     elements_now: int
-    placement: PlacementView | None
+    placement: StartPlaceView | None
     sentence: str
 
 
@@ -74,7 +74,7 @@ class JobFacts:
         sentence: str,
         reasons: list[ReasonView],
         *,
-        placement: PlacementView | None = None,
+        placement: StartPlaceView | None = None,
         would_start: list[AlternativeView] | None = None,
     ) -> ExplanationView:
         row = self.row
@@ -363,10 +363,10 @@ def _headline(reasons: list[ReasonView]) -> str:
     return chosen[0]["sentence"] if chosen else "it is planned with the next change"
 
 
-def _placement(fleet: Fleet, start: Start) -> PlacementView:
+def _placement(fleet: Fleet, start: Start) -> StartPlaceView:
     cluster = fleet.clusters[start.cluster_id]
     nodes = list(dict.fromkeys(fleet.nodes[run.node_id].name for run in start.runs))
-    return PlacementView(cluster=cluster.name, site=cluster.site, nodes=nodes[:_NODES_SHOWN], node_count=len(nodes))
+    return StartPlaceView(cluster=cluster.name, site=cluster.site, nodes=nodes[:_NODES_SHOWN], node_count=len(nodes))
 
 
 def _reason(

@@ -212,6 +212,7 @@ def _desired_attempt(row: dict[str, Any], nodes: dict[int, str], secrets: dict[s
                 "ranks": (part["ranks"][0], part["ranks"][1]),
                 "node": nodes.get(part["node"], ""),
                 "amounts": part["amounts"],
+                **({"devices": part["devices"]} if "devices" in part else {}),
             }
             for part in placement
         ],

@@ -88,6 +88,7 @@ class DesiredTasks(TypedDict):
     ranks: tuple[int, int]
     node: str
     amounts: dict[str, int]
+    devices: NotRequired[list[list[int]]]  # which accelerators of the model each task holds, from 0; absent when it holds none
 
 
 class DesiredStop(TypedDict):

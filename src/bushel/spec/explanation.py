@@ -23,7 +23,7 @@ class ReasonView(TypedDict):
     detail: dict[str, Any]
 
 
-class PlacementView(TypedDict):
+class StartPlaceView(TypedDict):
     """Where it would start."""
 
     cluster: str
@@ -39,7 +39,7 @@ class AlternativeView(TypedDict):
     was: Any
     now: Any
     sentence: str
-    placement: PlacementView
+    placement: StartPlaceView
 
 
 class ExplanationView(TypedDict):
@@ -57,5 +57,5 @@ class ExplanationView(TypedDict):
     waited_seconds: float | None
     reasons: list[ReasonView]
     would_start: list[AlternativeView]
-    placement: PlacementView | None
+    placement: StartPlaceView | None
     as_of: str
