@@ -31,7 +31,7 @@ from bushel.scheduling.fleet import Fleet
 from bushel.scheduling.gangs import tasks_by_place
 from bushel.scheduling.lines import order_key, priority_of_key
 from bushel.scheduling.plan import Cause, Plan, Policy, Start, Waiting, plan
-from bushel.spec.explanation import AlternativeView, ExplanationView, StartPlaceView, ReasonView, Topic
+from bushel.spec.explanation import AlternativeView, ExplanationView, ReasonView, StartPlaceView, Topic
 from bushel.store.database import Database, Transaction
 from bushel.workloads.compile import compile_job
 

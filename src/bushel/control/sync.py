@@ -24,7 +24,7 @@ from bushel.domain.errors import Conflict, NotFound, StaleEpoch
 from bushel.domain.failpoints import reach
 from bushel.domain.ids import attempt_id
 from bushel.domain.lifecycle import AttemptState
-from bushel.spec.agent import DesiredAttempt, SyncAnswer, SyncRequest
+from bushel.spec.agent import DesiredAttempt, DesiredTasks, SyncAnswer, SyncRequest
 from bushel.store import attempts, clusters
 from bushel.store.attempts import AttemptKey
 from bushel.store.database import SCHEDULE, Database, Event, Transaction
@@ -206,22 +206,22 @@ def _desired_attempt(row: dict[str, Any], nodes: dict[int, str], secrets: dict[s
         "element_count": row["element_count"],
         "spec": row["spec"],
         "secrets": secrets,
-        "placement": [
-            {
-                "group": part["group"],
-                "ranks": (part["ranks"][0], part["ranks"][1]),
-                "node": nodes.get(part["node"], ""),
-                "amounts": part["amounts"],
-                **({"devices": part["devices"]} if "devices" in part else {}),
-            }
-            for part in placement
-        ],
+        "placement": [_desired_tasks(part, nodes) for part in placement],
         "submitted_at": row["submitted_at"].isoformat(),
         "resume_from": row["resume_from"],
         "stop": None
         if row["state"] != AttemptState.STOPPING or row["stop_reason"] is None
         else {"reason": row["stop_reason"], "grace_seconds": row["stop_grace_seconds"] or 0.0},
     }
+
+
+def _desired_tasks(part: dict[str, Any], nodes: dict[int, str]) -> DesiredTasks:
+    tasks = DesiredTasks(
+        group=part["group"], ranks=(part["ranks"][0], part["ranks"][1]), node=nodes.get(part["node"], ""), amounts=part["amounts"]
+    )
+    if "devices" in part:
+        tasks["devices"] = part["devices"]
+    return tasks
 
 
 def _agent_facts(now: datetime, request: SyncRequest) -> dict[str, Any] | None:
