@@ -93,7 +93,7 @@ def to_yaml(value: Any) -> str:
 def table(session: Session, items: Sequence[Any], columns: Sequence[Column]) -> list[str]:
     """Header and rows, fitted to the terminal."""
     texts = [[plain(column.of(item)) for item in items] for column in columns]
-    widths = [max(width(column.header), *(width(text) for text in cells)) for column, cells in zip(columns, texts, strict=True)]
+    widths = [max(map(width, [column.header, *cells])) for column, cells in zip(columns, texts, strict=True)]
     available = terminal_width(session.out)
     kept = [at for at, cells in enumerate(texts) if not columns[at].weight or any(cells)]  # a column that says nothing is left out
     if available is not None:

@@ -1,0 +1,3 @@
+from running_bushel import running
+
+__all__ = ["running"]
