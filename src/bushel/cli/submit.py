@@ -81,6 +81,10 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         for job in submitted[:20]:
             for line in submitted_lines(job, session, dry_run=options.dry_run):
                 session.say(line)
+        if len(submitted) == 1 and not options.dry_run and session.out.isatty():
+            start = _why_not_at_once(session, submitted[0])
+            if start:
+                session.say(f"  waits   {start}")
         if len(submitted) > 20:
             session.say(f"and {len(submitted) - 20:,} more")
         _say_next(session, submitted, options.dry_run)
@@ -106,6 +110,23 @@ def submitted_lines(job: dict[str, Any], session: Session, *, dry_run: bool = Fa
     if status.get("message"):
         lines.append(f"  {plain(status['message'])}")
     return lines
+
+
+def _why_not_at_once(session: Session, job: dict[str, Any]) -> str | None:
+    """Why it does not start at once, as the scheduler sees it; nothing where it does, or cannot be asked."""
+    from bushel.cli.words import plain
+    from bushel.client.operations import jobs
+    from bushel.domain.errors import BushelError
+
+    if job["status"]["state"] != "queued":
+        return None
+    try:
+        explanation = session.call(jobs.explain(job["metadata"]["id"]))
+    except BushelError:
+        return None
+    if explanation["waited_seconds"] is None or explanation["starts_now"]:
+        return None
+    return plain(explanation["sentence"].partition(": ")[2] or explanation["sentence"])
 
 
 def _say_next(session: Session, submitted: list[dict[str, Any]], dry_run: bool) -> None:
