@@ -43,12 +43,17 @@ class Room:
         weights = np.array([_ACCELERATOR_WEIGHT if name.startswith(GPU_PREFIX) else 1 for name in fleet.column_of], np.float64)
         self._scale = weights * _SCORE_UNIT / largest
         self._usable = fleet.usable
+        self._began()
+
+    def _began(self) -> None:
+        """What follows from `free` as the plan begins."""
         self.most_free = np.where(self._usable, self.free, 0).max(axis=1, initial=0).tolist()
+        self._scores = (self.free * self._scale[:, None]).astype(np.int64).sum(axis=0)
 
     def trial(self) -> Room:
         twin = object.__new__(Room)
         twin.fleet, twin._scale, twin._usable, twin.most_free = self.fleet, self._scale, self._usable, self.most_free
-        twin.free = self.free.copy()
+        twin.free, twin._scores = self.free.copy(), self._scores.copy()
         twin.device_free = {column: free.copy() for column, free in self.device_free.items()}
         twin.closed = self.closed.copy()
         return twin
@@ -58,9 +63,9 @@ class Room:
         """The fleet as if nothing ran on it."""
         room = cls(fleet)
         room.free = fleet.capacity.copy()
-        room.most_free = np.where(fleet.usable, room.free, 0).max(axis=1, initial=0).tolist()
         for column, free in room.device_free.items():
             free[:] = np.where(np.arange(free.shape[1])[None, :] < (fleet.capacity[column] // DEVICE_MILLI)[:, None], DEVICE_MILLI, 0)
+        room._began()
         return room
 
     def hopeless(self, variant: Variant) -> bool:
@@ -86,17 +91,31 @@ class Room:
 
     def scores(self, rows: Integers) -> Integers:
         """What is free on each of `rows`, as one number: smaller is the better fit."""
-        scores = np.zeros(len(rows), np.int64)
-        for column, scale in enumerate(self._scale):
-            scores += (self.free[column, rows] * scale).astype(np.int64)
-        return scores
+        return self._scores[rows]
+
+    def best(self, variant: Variant, rows: Integers) -> int | None:
+        """The node of `rows`, which are in order of age, that one task takes."""
+        fits = ~self.closed[rows]
+        for column, amount in variant.columns:
+            fits &= self.free[column, rows] >= amount
+        if variant.device_column is not None:
+            fits &= self.device_counts(variant, rows) > 0
+        able = rows[fits]
+        return int(able[np.argmin(self._scores[able])]) if len(able) else None
+
+    def adopt(self, trial: Room) -> None:
+        """Take what a trial took."""
+        self.free, self._scores, self.device_free = trial.free, trial._scores, trial.device_free
 
     def take(self, variant: Variant, row: int, tasks: int) -> Piece:
         for column, amount in variant.columns:
             self.free[column, row] -= amount * tasks
-        if variant.device_column is None:
-            return Piece(variant, row, tasks)
-        free = self.device_free[variant.device_column][row]
+        taken = () if variant.device_column is None else self._take_devices(variant, variant.device_column, row, tasks)
+        self._scores[row] = (self.free[:, row] * self._scale).astype(np.int64).sum()
+        return Piece(variant, row, tasks, taken)
+
+    def _take_devices(self, variant: Variant, column: int, row: int, tasks: int) -> tuple[tuple[int, ...], ...]:
+        free = self.device_free[column][row]
         taken: list[tuple[int, ...]] = []
         for _ in range(tasks):
             if variant.share:
@@ -106,8 +125,8 @@ class Room:
                 chosen = np.flatnonzero(free == DEVICE_MILLI)[: variant.devices]
             free[chosen] -= variant.share or DEVICE_MILLI
             taken.append(tuple(chosen.tolist()))
-        self.free[variant.device_column, row] -= tasks * (variant.share or variant.devices * DEVICE_MILLI)
-        return Piece(variant, row, tasks, tuple(taken))
+        self.free[column, row] -= tasks * (variant.share or variant.devices * DEVICE_MILLI)
+        return tuple(taken)
 
 
 def pack_singly(
@@ -118,6 +137,9 @@ def pack_singly(
     `variants` are equally good. `grant` charges the quota for some tasks and says how many of them it allows. `excluded` are
     node ids.
     """
+    if wanted == 1 and len(variants) == 1 and not excluded:
+        row = room.best(variants[0], variants[0].rows)
+        return [] if row is None or not grant(variants[0], 1) else [room.take(variants[0], row, 1)]
     pieces: list[Piece] = []
     candidates: list[tuple[int, int, int, int, int]] = []
     for number, variant in enumerate(variants):

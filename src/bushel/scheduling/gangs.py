@@ -158,7 +158,7 @@ def _place_within(
             pieces[number] += _fill(trial, variant, rows, counts, more, spread)
             placed[number] += more
     if trial is not room:
-        room.free, room.device_free = trial.free, trial.device_free
+        room.adopt(trial)
     return GangPlacement(tuple(tuple(group) for group in pieces))
 
 

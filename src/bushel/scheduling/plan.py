@@ -116,6 +116,7 @@ class _Planning:
         self.kept_free: KeptFree | None = None
         self.revisit: float | None = None
         self._full: set[ShapeClass] = set()
+        self._charges: dict[tuple[int, tuple[str | None, ...], tuple[int, ...]], dict[str, int]] = {}
 
     def run(self) -> Plan:
         turns = Turns(self.snapshot.lines, self.snapshot.queues, self.ledger, self.fleet)
@@ -139,7 +140,7 @@ class _Planning:
         if shape in self._full:
             self._wait(cursor, Cause.NO_ROOM)
             return False
-        charge = _charge(tuple(choice.variants[0] for choice in choices), tuple(choice.group.count for choice in choices))
+        charge = self._charge(shape, tuple(choice.variants[0] for choice in choices), tuple(choice.group.count for choice in choices))
         most = min(self.policy.starts_limit - len(self.starts), cursor.burst)
         elements = turns.upcoming(cursor, most, charge)
         excluded = elements[0].excluded
@@ -160,7 +161,7 @@ class _Planning:
         queue_id, shape = cursor.line.queue_id, cursor.line.shape
 
         def allowed(variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
-            return self.ledger.allows(queue_id, _charge(variants, counts), 1) == 1
+            return self.ledger.allows(queue_id, self._charge(shape, variants, counts), 1) == 1
 
         for element in elements:
             placement = place_gang(self.room, choices, shape.constraints, allowed, excluded)
@@ -170,17 +171,17 @@ class _Planning:
             variants = tuple(
                 pieces[0].variant if pieces else choice.variants[0] for pieces, choice in zip(placement.pieces, choices, strict=True)
             )
-            self.ledger.take(queue_id, _charge(variants, counts), 1)
+            self.ledger.take(queue_id, self._charge(shape, variants, counts), 1)
             self._start(cursor, element, _runs(self.fleet.ids, choices, placement.pieces), placement.pieces)
             placed += 1
         return placed
 
     def _place_singly(self, cursor: Cursor, choice: Choices, elements: list[Element], excluded: frozenset[int]) -> int:
-        queue_id = cursor.line.queue_id
+        queue_id, shape = cursor.line.queue_id, cursor.line.shape
         placed = 0
 
         def grant(variant: Variant, tasks: int) -> int:
-            charge = _charge((variant,), (1,))
+            charge = self._charge(shape, (variant,), (1,))
             tasks = self.ledger.allows(queue_id, charge, tasks)
             if tasks:
                 self.ledger.take(queue_id, charge, tasks)
@@ -234,9 +235,16 @@ class _Planning:
         ways = max(len(choice.variants) for choice in choices)
         least = tuple(choice.group.min_count for choice in choices)
         return [
-            self.ledger.in_the_way(queue_id, _charge(tuple(c.variants[min(way, len(c.variants) - 1)] for c in choices), least))
+            self.ledger.in_the_way(queue_id, _charge_of(tuple(c.variants[min(way, len(c.variants) - 1)] for c in choices), least))
             for way in range(ways)
         ]
+
+    def _charge(self, shape: ShapeClass, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> dict[str, int]:
+        """As `_charge_of`, remembered by shape: those of the lines live as long as the plan is being made."""
+        name = (id(shape), tuple(variant.model for variant in variants), counts)
+        if name not in self._charges:
+            self._charges[name] = _charge_of(variants, counts)
+        return self._charges[name]
 
     def _wait(self, cursor: Cursor, cause: Cause, over_quota: OverQuota | None = None) -> None:
         head = cursor.head
@@ -245,7 +253,7 @@ class _Planning:
             self.waiting.append(Waiting(cursor.line.queue_id, cursor.line.shape, cause, job_of_key(head.key), jobs, elements, over_quota))
 
 
-def _charge(variants: tuple[Variant, ...], counts: tuple[int, ...]) -> dict[str, int]:
+def _charge_of(variants: tuple[Variant, ...], counts: tuple[int, ...]) -> dict[str, int]:
     """What one element with these counts takes of its queue's quota."""
     charge: dict[str, int] = {}
     for variant, count in zip(variants, counts, strict=True):
