@@ -9,6 +9,7 @@ Fields (relative paths start from the file's folder):
   in smallest units: `{"cpu": 4000, "memory": 8589934592, "gpu/H100": 8000}`; any amounts may be claimed. `devices` maps a GPU
   model to what `CUDA_VISIBLE_DEVICES` may be given from it; `address` is where other nodes reach it, default 127.0.0.1.
 - `labels`: added to each node.
+- `limits`: `"auto"` for control groups where they can be had, `"rlimits"` to do without them.
 - `log_spool_bytes`: how much unsent output of one task is kept, default 64 MiB.
 - `environment`: variables given to every task.
 - `pass_environment`: names of the agent's own variables that tasks get as well.
@@ -52,6 +53,7 @@ class AgentConfig:
     ca_file: str | None = None
     nodes: tuple[NodeConfig, ...] | None = None  # None: this machine as it is
     labels: dict[str, str] = field(default_factory=dict)
+    limits: str = "auto"
     log_spool_bytes: int = LOG_SPOOL_DEFAULT_BYTES
     environment: dict[str, str] = field(default_factory=dict)
     pass_environment: tuple[str, ...] = PASSED_ENVIRONMENT
@@ -86,6 +88,8 @@ def parse(raw: Any, folder: str) -> AgentConfig:
     for name in ("url", "token_file", "cluster", "state_folder"):
         if not isinstance(raw.get(name), str) or not raw[name]:
             raise BadConfiguration(f"the field {name!r} is needed: a text")
+    if raw.get("limits", "auto") not in ("auto", "rlimits"):
+        raise BadConfiguration('`limits` must be "auto" or "rlimits"')
     nodes = raw.get("nodes", "auto")
     ca_file = raw.get("ca_file")
     return AgentConfig(
@@ -97,6 +101,7 @@ def parse(raw: Any, folder: str) -> AgentConfig:
         ca_file=os.path.join(folder, ca_file) if ca_file else None,
         nodes=None if nodes == "auto" else _nodes(nodes),
         labels=_texts(raw.get("labels", {}), "labels"),
+        limits=raw.get("limits", "auto"),
         log_spool_bytes=int(raw.get("log_spool_bytes", LOG_SPOOL_DEFAULT_BYTES)),
         environment=_texts(raw.get("environment", {}), "environment"),
         pass_environment=tuple(raw.get("pass_environment", PASSED_ENVIRONMENT)),

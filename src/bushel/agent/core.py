@@ -39,7 +39,9 @@ _UNWANTED = "cancelled_by_user"
 
 
 class Core:
-    """`changed` is called when there is something to report, `logs_ended` when the output of a task is complete."""
+    """`changed` is called when there is something to report, with whether somebody may be waiting for it; `logs_ended` when the
+    output of a task is complete.
+    """
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class Core:
         devices: Devices,
         generation: int,
         *,
-        changed: Callable[[], None],
+        changed: Callable[[bool], None],
         fetch: Callable[[str, str, Callable[[str | None, str | None], None]], None],
         logs_ended: Callable[[str, str, int, int | None], None],
     ) -> None:
@@ -299,11 +301,11 @@ class Core:
                 self._end(attempt, task, value)
             elif event == "progress":
                 attempt.progress = value
-                self._touch(attempt)
+                self._touch(attempt, urgent=False)
             elif (event == "running" and task.advance("running")) or (event == "stopping" and task.advance("stopping")):
                 if event == "stopping" and value is not None:
                     task.stop_reason = value["reason"]
-                self._touch(attempt)
+                self._touch(attempt, urgent=False)
 
     def _end(self, attempt: Attempt, task: Task, result: dict[str, Any]) -> None:
         if task.ended:
@@ -350,12 +352,12 @@ class Core:
 
     # What the control plane is told ----------------------------------------------------------------------------------
 
-    def _touch(self, attempt: Attempt) -> None:
+    def _touch(self, attempt: Attempt, *, urgent: bool = True) -> None:
         if attempt.abandoned or (attempt.forgotten and attempt.ended):
             return
         attempt.version = self._versions.next()
         self._dirty.add(attempt.id)
-        self._changed()
+        self._changed(urgent)
 
     def has_news(self) -> bool:
         return bool(self._dirty)

@@ -32,6 +32,10 @@ BATCH_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 STREAMS_LIMIT = 2000
 GATHER_SECONDS = 0.02
+GATHER_SECONDS_EACH = 0.005
+GATHER_LONGEST_SECONDS = 0.25
+"""The more logs were in the last batch, the longer the next gathers: thousands of small tasks need few requests."""
+
 KEPT_SECONDS = 7 * 86400.0
 TIMEOUT_SECONDS = 60.0
 
@@ -45,6 +49,7 @@ class LogSender:
         self._logs: dict[str, TaskLog] = {}
         self._waiting: dict[str, None] = {}  # keys with something to send, oldest first
         self._given_up_at: dict[str, float] = {}
+        self._last_streams = 0
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log sender", daemon=True)
@@ -85,7 +90,7 @@ class LogSender:
             with self._changed:
                 while not self._waiting and not self._stopping.is_set():
                     self._changed.wait()
-            self._stopping.wait(GATHER_SECONDS)
+            self._stopping.wait(min(GATHER_SECONDS + self._last_streams * GATHER_SECONDS_EACH, GATHER_LONGEST_SECONDS))
             if self._stopping.is_set():
                 return
             with self._changed:
@@ -95,7 +100,9 @@ class LogSender:
             try:
                 self._send(keys)
                 pauses.reset()
-            except (TransportFailure, OSError, ValueError) as failure:
+            except Exception as failure:
+                if not isinstance(failure, (TransportFailure, OSError)):
+                    log.exception("sending output failed by a fault of ours or the control plane's")
                 log.warning("output of tasks could not be sent, trying again: %s", failure)
                 self._put_back(keys)
                 self._give_up_old()
@@ -120,6 +127,7 @@ class LogSender:
             )
             pieces.append(data)
             sent_keys.append(key)
+        self._last_streams = len(streams)
         if not streams:
             return
         header = json.dumps({"streams": streams}).encode() + b"\n"

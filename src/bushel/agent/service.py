@@ -19,6 +19,7 @@ from bushel.agent.config import AgentConfig, BadConfiguration, load
 from bushel.agent.core import Core
 from bushel.agent.devices import Devices
 from bushel.agent.executors.local import processes
+from bushel.agent.executors.local.cgroups import Limiter
 from bushel.agent.executors.local.executor import LocalExecutor
 from bushel.agent.executors.local.folder import parse_task_key
 from bushel.agent.lease import read_lease
@@ -51,7 +52,8 @@ class Agent:
         token = _token(config)
         self._state = state
         nodes = inventory.nodes_of(config)
-        self._executor = LocalExecutor(state, self._take_event)
+        limiter = Limiter.without_groups() if config.limits == "rlimits" else Limiter.detect(state.path)
+        self._executor = LocalExecutor(state, self._take_event, limiter)
         self._syncs = Transport(config.url, token=token, ca_file=config.ca_file, patience_seconds=0.0)
         self._bulk = Transport(config.url, token=token, ca_file=config.ca_file, patience_seconds=0.0)
         self._blobs = BlobCache(self._bulk, f"{state.path}/cache")
@@ -109,8 +111,8 @@ class Agent:
         else:
             self.core.take_event(key, event, value)
 
-    def _changed(self) -> None:
-        self._sync.changed()
+    def _changed(self, urgent: bool) -> None:
+        self._sync.changed(urgent=urgent)
 
     def _logs_ended(self, key: str, attempt: str, rank: int, final_position: int | None) -> None:
         self._logs.ended(key, attempt, rank, final_position)

@@ -39,6 +39,14 @@ FIRST_PAUSE_SECONDS = 0.05
 ANSWER_SECONDS = 15.0
 """How long an answer may take beyond the time that it was asked to be held back."""
 
+HOLD_SECONDS = 0.03
+"""How long news that only says `running` waits: a small task has ended by then, and one report says both."""
+
+GATHER_SECONDS_EACH = 0.001
+GATHER_LONGEST_SECONDS = 0.015
+"""After an exchange that was about many attempts the next waits a little, so that a busy cluster sends few large ones."""
+
+_NEVER = float("inf")
 _LEASE_DEFAULT_SECONDS = 30.0
 _POLL_FRACTION = 1 / 3
 
@@ -73,7 +81,7 @@ class Synchroniser:
         self._core = core
         self._nodes: list[NodeReport] | None = list(nodes)
         self._changed = threading.Condition()
-        self._news = False
+        self._news_at = _NEVER  # when what has changed is due to be told
         self.stopping = threading.Event()
         self._registered = threading.Event()
         self._leasing = threading.Lock()
@@ -93,11 +101,13 @@ class Synchroniser:
         for thread in self._threads:
             thread.start()
 
-    def changed(self) -> None:
-        """There is something to report."""
+    def changed(self, *, urgent: bool = True) -> None:
+        """There is something to report: at once, or when a little time has passed in which it may be overtaken."""
+        due_at = time.monotonic() + (0.0 if urgent else HOLD_SECONDS)
         with self._changed:
-            self._news = True
-            self._changed.notify()
+            if due_at < self._news_at:
+                self._news_at = due_at
+                self._changed.notify()
 
     def stop(self) -> None:
         """Send nothing more. A request that is under way is left to itself."""
@@ -121,18 +131,21 @@ class Synchroniser:
         while not self.stopping.is_set():
             if self._registered.is_set():
                 with self._changed:
-                    while not self._news and not self.stopping.is_set():
-                        self._changed.wait()
-                    self._news = False
+                    while (left := self._news_at - time.monotonic()) > 0 and not self.stopping.is_set():
+                        self._changed.wait(min(left, 3600.0))
+                    self._news_at = _NEVER
                 if self.stopping.is_set():
                     return
             try:
                 if self._registered.is_set():
-                    self._exchange(self._core.reports(), wait_seconds=0.0)
+                    reports = self._core.reports()
+                    if reports:
+                        self._exchange(reports, wait_seconds=0.0)
+                    self.stopping.wait(min(len(reports) * GATHER_SECONDS_EACH, GATHER_LONGEST_SECONDS))
                 else:
                     self._register()
                 pauses.reset()
-            except (TransportFailure, Refused, OSError) as failure:
+            except Exception as failure:
                 self._meet(failure)
                 self.changed()
                 self.stopping.wait(pauses.next())
@@ -144,16 +157,19 @@ class Synchroniser:
             if self.stopping.is_set():
                 return
             try:
-                self._exchange([], wait_seconds=self._lease_seconds * _POLL_FRACTION)
+                wanted = self._exchange([], wait_seconds=self._lease_seconds * _POLL_FRACTION)
                 pauses.reset()
-            except (TransportFailure, Refused, OSError) as failure:
+                self.stopping.wait(min(wanted * GATHER_SECONDS_EACH, GATHER_LONGEST_SECONDS))
+            except Exception as failure:
                 self._meet(failure)
                 self.stopping.wait(pauses.next())
 
     def _meet(self, failure: Exception) -> None:
         """Say what is wrong, once for each new reason, and act on a lease that has passed on."""
         text = str(failure)
-        if text != self._said:
+        if not isinstance(failure, (TransportFailure, Refused, OSError)):
+            log.exception("the exchange with the control plane failed by a fault of ours or its")
+        elif text != self._said:
             self._said = text
             if isinstance(failure, Refused) and failure.status in (401, 403):
                 log.error("the control plane does not accept this agent's token: %s", failure)
@@ -178,7 +194,8 @@ class Synchroniser:
         self._exchange(self._core.reports(everything=True), wait_seconds=0.0, complete=True)
         self._registered.set()
 
-    def _exchange(self, reports: list[AttemptReport], *, wait_seconds: float, complete: bool = False, parked: bool = False) -> None:
+    def _exchange(self, reports: list[AttemptReport], *, wait_seconds: float, complete: bool = False, parked: bool = False) -> int:
+        """One request and what follows from its answer. Returns how many attempts the answer spoke of."""
         epoch = self._core.epoch
         nodes = self._nodes if complete else None
         request: SyncRequest = {
@@ -206,7 +223,7 @@ class Synchroniser:
         reach("sync.after_answer")
         self._said = None
         if self.stopping.is_set() and not parked:
-            return
+            return 0
         self._renew(answer, sent, parked=parked)
         self._core.answered(reports)
         if answer["epoch"] != self._core.epoch:
@@ -215,6 +232,7 @@ class Synchroniser:
         self._core.take_answer(answer["version"], answer["complete"], answer["attempts"], answer["forget"], rebooted=rebooted)
         if rebooted:
             self._state.settle()
+        return len(answer["attempts"])
 
     def _send(self, request: SyncRequest, timeout_seconds: float) -> SyncAnswer:
         """Raises:

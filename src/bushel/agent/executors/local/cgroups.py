@@ -45,12 +45,17 @@ class Limiter:
         """Make the parent groups, or settle for resource limits."""
         name = f"bushel-{hashlib.sha256(os.path.realpath(state_folder).encode()).hexdigest()[:12]}"
         own = _own_groups()
-        return _try_v2(own, name) or _try_v1(own, name) or cls("rlimits", {})
+        return _try_v2(own, name) or _try_v1(own, name) or cls.without_groups()
+
+    @classmethod
+    def without_groups(cls) -> Limiter:
+        """Resource limits of each process, also where control groups could be had."""
+        return cls("rlimits", {})
 
     def describe(self) -> dict[str, str]:
         """How each limit is held, for the node's detail."""
         if self.kind == "rlimits":
-            why = "no control group is writable for the agent"
+            why = "the agent has no control groups that it may write to, or was told to do without"
             return {
                 "kind": "resource limits",
                 "memory": f"each process of a task alone (RLIMIT_DATA), not their sum: {why}",

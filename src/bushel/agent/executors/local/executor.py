@@ -67,10 +67,12 @@ class _Watched:
 
 
 class LocalExecutor:
-    def __init__(self, state: StateFolder, on_event: Callable[[str, str, dict[str, Any] | None], None]) -> None:
+    def __init__(
+        self, state: StateFolder, on_event: Callable[[str, str, dict[str, Any] | None], None], limiter: Limiter | None = None
+    ) -> None:
         self._state = state
         self._on_event = on_event
-        self.limiter = Limiter.detect(state.path)
+        self.limiter = limiter or Limiter.detect(state.path)
         self._watched: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._sending = threading.Lock()
