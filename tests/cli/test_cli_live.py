@@ -7,7 +7,9 @@ import os
 import pty
 import select
 import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -255,3 +257,23 @@ def test_progress_of_an_array_is_shown_live(running: RunningBushel) -> None:
     assert "░" in shown
     assert "/4" in shown
     assert "\x1b[J" in shown  # the live lines were taken away
+
+
+def test_events_are_followed(running: RunningBushel) -> None:
+    command = [sys.executable, "-u", "-m", "bushel.cli.main", "events", "-f", "--limit", "0", "--kind", "job.", "-o", "jsonl"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=running.environment()) as following:
+        try:
+            assert following.stdout is not None
+            seen: list[str] = []
+            lines = iter(following.stdout.readline, "")
+            submitted: list[str] = []
+            threading.Timer(1.0, lambda: submitted.append(running.submit(*SMALL, "--name", "followed", "--", "true"))).start()
+            for line in lines:
+                event = json.loads(line)
+                seen.append(event["kind"])
+                if event["kind"] == "job.succeeded" and submitted and event["job"] == submitted[0]:
+                    break
+            assert "job.submitted" in seen
+        finally:
+            following.send_signal(signal.SIGINT)
+            following.wait(10)

@@ -24,7 +24,6 @@ _EXITS = {
     "quota_exceeded": exits.QUOTA,
     "job_failed": exits.JOB_FAILED,
     "job_cancelled": exits.JOB_CANCELLED,
-    "job_lost": exits.JOB_NOT_FOUND,
 }
 
 

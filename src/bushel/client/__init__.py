@@ -13,7 +13,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bushel.client.async_client import AsyncClient, AsyncJobFuture
+    from bushel.client.async_client import AsyncClient
+    from bushel.client.async_futures import AsyncJobFuture
     from bushel.client.errors import (
         BushelError,
         Conflict,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from bushel.client.sync_client import Client
 
 _WHERE = {
-    "bushel.client.async_client": ("AsyncClient", "AsyncJobFuture"),
+    "bushel.client.async_client": ("AsyncClient",),
+    "bushel.client.async_futures": ("AsyncJobFuture",),
     "bushel.client.errors": (
         "BushelError",
         "Conflict",

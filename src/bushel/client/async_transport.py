@@ -148,12 +148,17 @@ class AsyncTransport:
         timeout_seconds = min(self._connect_timeout_seconds, patience.remaining(_now()))
         address = self.address
         if address.secure and self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._ca_file)
+            try:
+                self._tls = ssl.create_default_context(cafile=self._ca_file)
+            except (OSError, ValueError) as error:
+                raise NotConnected(f"{address.url}: TLS failed: {error}") from error
         try:
             opening = asyncio.open_connection(address.host, address.port, ssl=self._tls if address.secure else None, limit=2 * _READ_BYTES)
             reader, writer = await asyncio.wait_for(opening, timeout_seconds)
         except TimeoutError as error:
             raise NotConnected(f"{address.url} does not answer within {timeout_seconds:.0f} s") from error
+        except ssl.SSLError as error:
+            raise NotConnected(f"{address.url}: TLS failed: {error}") from error
         except OSError as error:
             raise NotConnected(f"{address.url}: {reason_of(error)}") from error
         return _Connection(self, reader, writer)

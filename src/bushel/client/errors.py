@@ -37,7 +37,6 @@ __all__ = [
     "InvalidDocument",
     "JobCancelled",
     "JobFailed",
-    "JobLost",
     "KeyReused",
     "LogStreamLost",
     "NoContext",
@@ -95,12 +94,6 @@ class JobCancelled(_JobEnded):
     """A job that was waited for was cancelled."""
 
     code = "job_cancelled"
-
-
-class JobLost(BushelError):
-    """A job that was waited for cannot be found any more."""
-
-    code = "job_lost"
 
 
 _BY_CODE: dict[str, type[BushelError]] = {
