@@ -43,7 +43,7 @@ NODE_COLUMNS = (
     Column("STATE", _state, style=_state_style),
     Column("HAS", lambda node: amounts(node["capacity"]), least=14),
     Column("FREE", lambda node: amounts(_free(node)) or "nothing", least=14, weight=3),
-    Column("SEEN", lambda node: ago(node["reported_at"]), weight=2),
+    Column("REPORTED", lambda node: ago(node["reported_at"]), weight=2),
     Column("LABELS", lambda node: " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())), wide=True, least=10),
 )
 
@@ -58,7 +58,7 @@ def _node_lines(node: dict[str, Any]) -> Iterator[str]:
         yield f"  labels    {' '.join(f'{key}={value}' for key, value in sorted(node['labels'].items()))}"
     for key, value in sorted(node["detail"].items()):
         yield from _detail_lines(key, value)
-    yield f"  seen      {ago(node['reported_at'])}"
+    yield f"  reported  {ago(node['reported_at'])}"
 
 
 def _detail_lines(key: str, value: Any) -> Iterator[str]:
