@@ -187,7 +187,7 @@ def test_data_of_another_postgresql_is_refused_in_words(installation: Installati
     installation.up()
 
 
-def test_a_postgresql_of_ones_own_can_be_used(installation: Installation, own_postgres_url: str) -> None:
+def test_a_postgresql_of_ones_own_can_be_used(own_postgres_url: str, installation: Installation) -> None:
     """docs/guides/operate.md"""
     installation.up("--port", "0", "--database-url", own_postgres_url)
     assert "postgres" not in installation.parts()

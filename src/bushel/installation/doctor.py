@@ -193,10 +193,13 @@ def _controllers(home: Home, facts: database.Facts | None) -> Iterator[Finding]:
 
 def _agents(home: Home, settings: Settings) -> Iterator[Finding]:
     names = home.cluster_names()
+    if not answers(settings):
+        yield Finding("agents", "unknown", "not seen without the API")
+        return
     try:
         known = {cluster["name"]: cluster for cluster in ControlPlane(home, settings).clusters()}
     except BushelError as error:
-        yield Finding("agents", "unknown", f"not seen without the API: {error.message}")
+        yield Finding("agents", "unknown", error.message)
         return
     for name in names:
         log = home.part_logs / f"agent-{name}.log"

@@ -161,6 +161,7 @@ class Supervisor:
     def _read_agents(self) -> None:
         wanted = set(self.home.cluster_names())
         for name in self.agents.keys() - wanted:
+            self.agents[name].stop_signal = signal.SIGTERM  # its cluster is gone: nobody would hear its farewell
             self._stop_parts([self.agents[name]])
             del self.agents[name]
         for name in wanted - self.agents.keys():
