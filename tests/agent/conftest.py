@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from bushel.agent.executors.local.cgroups import Limiter
+
 TIMEOUT_SECONDS = 20.0
 
 
@@ -275,6 +277,10 @@ class AgentProcess:
                     os.kill(json.loads(lines[0])["pid"], signal.SIGKILL)
         with suppress(OSError):
             (self.state / "lease.json").unlink()
+        for parent in Limiter.detect(str(self.state)).parents.values():
+            for group in [*Path(parent).glob("*/"), Path(parent)]:
+                with suppress(OSError):
+                    group.rmdir()
 
 
 @pytest.fixture

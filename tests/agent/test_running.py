@@ -61,7 +61,7 @@ def test_a_missing_interpreter_is_named(plane: ControlPlane, agent: AgentProcess
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
     plane.want("aaaaa.0.1", [str(script)])
-    assert "interpreter" in plane.ended("aaaaa.0.1")["message"]
+    assert "names an interpreter in its first line that does not exist" in plane.ended("aaaaa.0.1")["message"]
 
 
 def test_setup_runs_first_and_its_failure_is_its_own(plane: ControlPlane, agent: AgentProcess) -> None:

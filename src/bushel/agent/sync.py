@@ -86,9 +86,7 @@ class Synchroniser:
         self._registered = threading.Event()
         self._leasing = threading.Lock()
         on_disk = read_lease(state.path)
-        same_boot = on_disk is not None and on_disk["boot_id"] == state.boot
         self._lease_seconds: float = on_disk["lease_seconds"] if on_disk else _LEASE_DEFAULT_SECONDS
-        self._expires: float = on_disk["expires_boottime"] if on_disk and same_boot else 0.0
         self._parked: bool = bool(on_disk and on_disk["parked"])
         self._on_disk: tuple[int, bool, float] | None = None
         self._threads = [
@@ -114,15 +112,6 @@ class Synchroniser:
         self.stopping.set()
         self.changed()
         self._registered.set()
-
-    def reported(self, timeout_seconds: float) -> bool:
-        """Wait until there is nothing left to report."""
-        deadline = time.monotonic() + timeout_seconds
-        while self._core.has_news():
-            if time.monotonic() > deadline:
-                return False
-            self.stopping.wait(0.01)
-        return True
 
     # The two threads -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ import os
 import signal
 import time
 
+from bushel.agent.executors.local import processes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +73,15 @@ class Limiter:
             "processes": f"{PROCESSES_LIMIT} of a task",
             "out_of_memory": "told apart by the kernel's count",
         }
+
+    def sweep(self) -> None:
+        """Remove what shims that were killed left behind, where nothing is left in it."""
+        for parent in self.parents.values():
+            for name in _names(parent):
+                pid, _, rest = name.partition(".")
+                if pid.isdecimal() and str(processes.start_ticks(int(pid))) != rest.partition(".")[0]:
+                    with contextlib.suppress(OSError):
+                        os.rmdir(f"{parent}/{name}")
 
     def close(self) -> None:
         """Remove the parent groups if no task is left in them."""
@@ -287,6 +298,13 @@ def _usable(parent: str) -> bool:
     except OSError:
         return False
     return os.access(f"{parent}/cgroup.procs", os.W_OK)
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
 
 
 def _put_here(path: str) -> None:

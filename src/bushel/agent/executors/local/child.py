@@ -49,6 +49,8 @@ def spawn(step: Step, work: str, groups: TaskGroups, limits: Mapping[str, int], 
                 setsigmask=(),
                 setsigdef=_DEFAULTS,
             )
+        except FileNotFoundError as error:  # the file is there, as we have just seen: the kernel means another
+            raise OSError(error.errno, error.strerror, program, None, "interpreter") from error
         finally:
             groups.leave()
     finally:
@@ -103,10 +105,3 @@ def _find(program: str, path: str) -> str:
         elif os.path.exists(candidate):
             denied = denied or OSError(errno.EACCES, "may not be executed", candidate)
     raise denied or OSError(errno.ENOENT, "there is no such file", program)
-
-
-def explain_missing(step: Step, error: OSError) -> OSError:
-    """The kernel says `no such file` also when a script's interpreter is missing: by now we know that the file is there."""
-    if error.errno == errno.ENOENT and error.filename2 is None and error.filename != step.argv[0]:
-        return OSError(error.errno, error.strerror, error.filename, None, "interpreter")
-    return error

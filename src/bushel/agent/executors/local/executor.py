@@ -73,6 +73,7 @@ class LocalExecutor:
         self._state = state
         self._on_event = on_event
         self.limiter = limiter or Limiter.detect(state.path)
+        self.limiter.sweep()
         self._watched: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._sending = threading.Lock()

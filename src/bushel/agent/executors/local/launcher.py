@@ -23,6 +23,7 @@ import traceback
 
 from bushel.agent import clock
 from bushel.agent.executors.local import folder, processes
+from bushel.agent.executors.local.cgroups import Limiter
 from bushel.agent.executors.local.survivors import kill_survivors
 from bushel.agent.executors.local.worker import Worker
 from bushel.domain.failpoints import reach
@@ -67,6 +68,7 @@ class Launcher:
         self._poll = select.poll()
         self._poll.register(agent, select.POLLIN)
         self._boot = clock.boot_id()
+        self._last_body = b""
 
     def serve(self) -> None:
         """Until the agent is gone and no shim works."""
@@ -77,6 +79,7 @@ class Launcher:
                 elif descriptor in self._shims:
                     self._hear(self._shims[descriptor])
             self._let_go()
+        self._remove_groups()
 
     def _take_request(self) -> None:
         agent = self._agent
@@ -90,6 +93,7 @@ class Launcher:
             return
         worker = self._resting.pop() if self._resting else self._fork()
         worker.body = body
+        self._last_body = body
         reach("launcher.before_hand_over")
         try:
             worker.socket.sendall(len(body).to_bytes(LENGTH_BYTES, "big") + body)
@@ -154,6 +158,13 @@ class Launcher:
                 kill_survivors(start, self._boot)
         except (OSError, ValueError, KeyError):
             traceback.print_exc()
+
+    def _remove_groups(self) -> None:
+        """Whoever is last puts out the light. Version 2's would lose its controllers under an agent that has just come back."""
+        if self._last_body:
+            parents = json.loads(self._last_body)["cgroups"]
+            if "" not in parents:
+                Limiter("v1", parents).close()
 
     def _drop(self, worker: _Shim) -> None:
         self._poll.unregister(worker.socket)
