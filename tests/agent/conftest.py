@@ -70,6 +70,9 @@ class ControlPlane:
     def want(self, id: str, run: str | list[str], *, tasks: int = 1, secrets: dict[str, str] | None = None, **spec: Any) -> str:
         """Want an attempt that runs `run` in `tasks` ranks."""
         amounts = spec.pop("amounts", {"cpu": 1000, "memory": 512 * 1024**2})
+        placement: dict[str, Any] = {"group": "main", "ranks": [0, tasks], "node": "n1", "amounts": amounts}
+        if "devices" in spec:
+            placement["devices"] = spec.pop("devices")
         _, index, number = id.split(".")
         attempt = {
             "id": id,
@@ -83,7 +86,7 @@ class ControlPlane:
             "element_count": 1,
             "spec": {"run": run, "time_limit": 3600, "preemption": {"grace": 5, "notice": "SIGTERM", "checkpoint": False}, **spec},
             "secrets": secrets or {},
-            "placement": [{"group": "main", "ranks": [0, tasks], "node": "n1", "amounts": amounts}],
+            "placement": [placement],
             "submitted_at": "2026-01-01T00:00:00Z",
             "resume_from": None,
             "stop": None,

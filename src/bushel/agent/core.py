@@ -216,15 +216,16 @@ class Core:
         if self.refuses_starts or self._executor is None:
             return
         attempt.master_port = attempt.master_port or self._ports.take()
+        placed = [(part, rank) for part in desired["placement"] for rank in range(*part["ranks"]) if rank not in attempt.tasks]
+        for part, rank in placed:
+            attempt.tasks[rank] = Task(rank)
+            attempt.tasks[rank].node = part["node"]
         devices: dict[int, list[str] | None] = {}
-        for tasks in desired["placement"]:
-            for rank in range(*tasks["ranks"]):
-                if rank not in attempt.tasks:
-                    task = attempt.tasks[rank] = Task(rank)
-                    task.node = tasks["node"]
-                    devices[rank] = self._devices.take(tasks["node"], tasks["amounts"])
-                    task.devices = devices[rank] or []
         try:
+            for part, rank in placed:
+                chosen = part["devices"][rank - part["ranks"][0]] if "devices" in part else None
+                devices[rank] = self._devices.take(part["node"], part["amounts"], chosen)
+                attempt.tasks[rank].devices = devices[rank] or []
             requests = self._maker.make(
                 desired,
                 ranks=list(devices),
@@ -233,8 +234,8 @@ class Core:
                 workdir=workdir,
                 devices=devices,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            for rank in devices:
+        except (LookupError, TypeError, ValueError) as error:
+            for _, rank in placed:
                 self._end(attempt, attempt.tasks[rank], ended_unseen("start_failed", f"the job cannot be run here: {error!r}"))
             return
         for request in requests:
