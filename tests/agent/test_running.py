@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.agent.conftest import AgentProcess, ControlPlane, alive, wait_for
 
 from bushel.agent.executors.local.cgroups import Limiter
+from bushel.api.wellformed import check_json
 
 
 def test_a_task_that_succeeds_is_reported_with_what_it_used(plane: ControlPlane, agent: AgentProcess) -> None:
@@ -157,6 +159,23 @@ def test_progress_is_reported_from_print_and_from_file(plane: ControlPlane, agen
     assert plane.reports["bbbbb.0.1"]["progress"] == {"done": 5}
     plane.stop("aaaaa.0.1", grace_seconds=0)
     plane.ended("aaaaa.0.1")
+
+
+def test_progress_that_cannot_be_sent_costs_one_value_and_stops_nobody(plane: ControlPlane, agent: AgentProcess) -> None:
+    told = (
+        r"""{"done": 3, "loss": NaN, "most": -1e999, "text": "a\ud800\u0000b", "huge": 1"""
+        + "0" * 400
+        + r""", "deep": """
+        + "[" * 500
+        + "]" * 500
+        + "}"
+    )
+    plane.want("aaaaa.0.1", ["echo", "::progress " + told])
+    plane.ended("aaaaa.0.1")
+    progress = plane.reports["aaaaa.0.1"]["progress"]
+    deep = progress.pop("deep")
+    assert progress == {"done": 3, "loss": None, "most": None, "text": "a\ufffd\ufffdb", "huge": None}
+    check_json(json.dumps(deep).encode())
 
 
 def test_a_gang_gets_ranks_and_one_port_and_falls_together(plane: ControlPlane, agent: AgentProcess) -> None:

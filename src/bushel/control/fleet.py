@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bushel.control.audit import audit
-from bushel.control.reports import LARGEST, clean_text
 from bushel.domain.errors import Conflict, Forbidden, NotFound
+from bushel.domain.foreign import LARGEST, clean_text
 from bushel.domain.principal import Principal
 from bushel.store import clusters, nodes, tokens
 from bushel.store.database import SCHEDULE, Event, Transaction

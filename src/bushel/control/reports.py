@@ -23,6 +23,7 @@ from psycopg.types.json import Jsonb
 
 from bushel.control.elements import LockedJob, lock_jobs, write_jobs
 from bushel.domain.failures import NODE_AT_FAULT, Ending, TaskEnd, ended_for, judge
+from bushel.domain.foreign import LARGEST, clean_text, clean_value
 from bushel.domain.ids import attempt_id, parse_attempt_id
 from bushel.domain.lifecycle import ATTEMPT_TRANSITIONS, AttemptState, Outcome, Reason
 from bushel.domain.ranges import IndexRanges
@@ -33,7 +34,6 @@ from bushel.store.database import SCHEDULE, Event, Transaction
 
 LONGEST_TEXT = 2000
 LONGEST_PROGRESS_BYTES = 16 * 1024
-LARGEST = 2**62
 LARGEST_USAGE = 2**50
 """A pebibyte; summed over all attempts of a job it still is a 64-bit number."""
 
@@ -322,17 +322,8 @@ def _clean_task(task: Mapping[str, Any]) -> dict[str, Any]:
 def _clean_progress(progress: Any) -> dict[str, Any] | None:
     if not isinstance(progress, dict):
         return None
-    try:
-        text = json.dumps(progress, allow_nan=False, ensure_ascii=False)
-        fits = len(text.encode()) <= LONGEST_PROGRESS_BYTES and "\\u0000" not in text
-    except (ValueError, RecursionError):
-        return None
-    return progress if fits else None
-
-
-def clean_text(text: str, longest: int) -> str:
-    """What PostgreSQL can hold: no NUL, no lone surrogate, cut to `longest` characters."""
-    return text[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    clean = clean_value(progress)
+    return clean if len(json.dumps(clean)) <= LONGEST_PROGRESS_BYTES else None
 
 
 def _whole(value: Any, largest: int) -> bool:

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bushel.control.fleet import apply_nodes, operator_path
-from bushel.control.reports import apply_reports, clean_text, parse_reports
+from bushel.control.reports import apply_reports, parse_reports
 from bushel.control.secrets import reveal
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch
 from bushel.domain.failpoints import reach
+from bushel.domain.foreign import clean_text
 from bushel.domain.ids import attempt_id
 from bushel.domain.lifecycle import AttemptState
 from bushel.spec.agent import DesiredAttempt, DesiredTasks, SyncAnswer, SyncRequest

@@ -1,7 +1,7 @@
 """What a task says of its own progress: the last whole JSON line of its progress file, or of what it printed.
 
 Guarantees: reading is bounded, whatever the task wrote; what is not an object of JSON is skipped; the later of file
-and print wins.
+and print wins. What comes out can be sent and stored: a loss that became NaN costs that one value and not the report.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 
 from bushel.agent.executors.local.folder import PROGRESS, PROGRESS_PRINTED
+from bushel.domain.foreign import clean_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,5 +56,5 @@ def _last_object(text: bytes) -> dict[str, Any] | None:
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            return value
+            return clean_value(value)
     return None
