@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.agent.conftest import AgentProcess, ControlPlane, digest_of, wait_for
+from tests.agent.conftest import AgentProcess, ControlPlane, digest_of, text_of, wait_for
 
 import bushel.agent
 
@@ -22,7 +22,8 @@ POINTS = sorted({name for path in _SOURCES for name in re.findall(r'\breach\("([
 _IDS = {"aaaaa.0.1": 1, "aaaaa.1.1": 1, "bbbbb.0.1": 2, "ccccc.0.1": 1, "ddddd.0.1": 1}
 """Attempts and how many ranks each has."""
 
-_ELSEWHERE = {"task_log.before_gap", "task_log.after_gap"}  # tests/agent/test_logs.py
+_OF_GAPS = ("task_log.before_gap", "task_log.after_gap")
+"""Only an agent that could send nothing for long comes here."""
 
 
 def test_the_points_are_found() -> None:
@@ -30,7 +31,7 @@ def test_the_points_are_found() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("point", [point for point in POINTS if point not in _ELSEWHERE])
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in _OF_GAPS])
 def test_killed_at(point: str, plane: ControlPlane, new_agent: Callable[..., AgentProcess], tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     ledger.touch()
@@ -66,6 +67,20 @@ def test_killed_at(point: str, plane: ControlPlane, new_agent: Callable[..., Age
             else:
                 assert task["reason"] in ("task_lost", "cancelled_by_user", "sibling_failed"), task
     wait_for(lambda: not list((agent.state / "tasks").iterdir()), "nothing to be left of tasks that are recorded")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", _OF_GAPS)
+def test_killed_while_it_tells_of_a_gap(point: str, plane: ControlPlane, new_agent: Callable[..., AgentProcess]) -> None:
+    plane.logs_refused = True
+    agent = new_agent(log_spool_bytes=0).start(failpoint=point).wait_registered()
+    plane.want("aaaaa.0.1", ["sh", "-c", "echo the start; yes 0123456789012345678901234567890123456789 | head -c 20000000; echo the end"])
+    assert agent.wait_exit() == -signal.SIGKILL
+    plane.logs_refused = False
+    agent.start()
+    assert plane.ended("aaaaa.0.1")["exit_code"] == 0
+    assert plane.output("aaaaa.0.1").endswith(b"the end\n")
+    assert b"bytes of output were dropped" in text_of(plane.logs["aaaaa.0.1", 0], "stderr")
 
 
 class _Died(Exception):

@@ -145,3 +145,16 @@ def test_whoever_holds_the_database_gets_a_new_admin_token(running: Running, dat
     until("the end of the old token", lambda: running.client.get("/v1/whoami").status_code == 401, 2)
     renewed = running.client.with_token((tmp_path / "token").read_text().strip())
     assert renewed.get("/v1/whoami").json()["name"] == "admin"
+
+
+@pytest.mark.parametrize("point", ["bootstrap.before_token_file", "bootstrap.after_replaced_token_file", "database.before_commit"])
+def test_a_replacement_that_is_killed_is_done_by_the_next_one(point: str, running: Running, database_url: str, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    bootstrap = [sys.executable, "-m", "bushel.control.bootstrap", "--database-url", database_url, "--token-file", str(token_file)]
+    replace = [*bootstrap, "--replace-token"]
+    killed = subprocess.run(replace, env=os.environ | {"BUSHEL_FAILPOINT": point}, check=False, timeout=START_SECONDS)
+    assert killed.returncode == -signal.SIGKILL
+    assert running.client.get("/v1/whoami").status_code == 200  # the old one holds until the new one does
+    subprocess.run(replace, check=True, timeout=START_SECONDS)
+    renewed = running.client.with_token(token_file.read_text().strip())
+    assert renewed.get("/v1/whoami").json()["name"] == "admin"
