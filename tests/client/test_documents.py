@@ -67,9 +67,34 @@ def test_many_documents_in_one_file_each_know_their_lines() -> None:
         ("[a]: b\n", "a field's name must be a text"),
         ("a: " + "[" * 200 + "]" * 200, "nested too deeply"),
         (BOMB, "unfolds"),
+        ("a: 1\ncpu: .nan\n", "job.yaml:2: .nan is not a finite number\n  2 │ cpu: .nan\n           ‾"),
+        ("cpu: -.inf\n", "job.yaml:1: -.inf is not a finite number"),
+        ("cpu: 1e999\n", "job.yaml:1: 1e999 is not a finite number"),
+        ("nodes: " + "9" * 5000 + "\n", "job.yaml:1: a number of 5000 digits"),
+        ("nodes: 0x" + "f" * 5000 + "\n", "job.yaml:1: a number of 5002 digits"),
     ],
 )
 def test_what_cannot_be_a_document_is_said_with_its_line(text: str, said: str) -> None:
     with pytest.raises(InvalidDocument) as raised:
         list(read_documents(text, "job.yaml"))
     assert said in raised.value.problems[0].message
+
+
+def test_of_a_long_line_only_what_stands_around_the_place_is_shown() -> None:
+    text = "labels: {" + ", ".join(f"key-{number}: value" for number in range(5000)) + ", wrong: [1], " + "x: y, " * 3 + "z: z}\n"
+    (document,) = read_documents(text.replace("x: y, x: y, x: y, ", ""), "job.yaml")
+    assert document.source is not None
+    message, line, mark = document.source.shown(FieldProblem("/labels/wrong", "no", "unknown_field")).split("\n")
+    assert message == "job.yaml:1: labels.wrong: no"
+    assert len(line) < 110
+    assert line[mark.index("‾") :].startswith("wrong: [1]")
+    with pytest.raises(InvalidDocument) as raised:
+        list(read_documents("run: " + "[" * 5000 + "]" * 5000, "job.yaml"))
+    assert len(raised.value.problems[0].message) < 300
+
+
+def test_a_file_cannot_command_the_terminal() -> None:
+    (document,) = read_documents('"na\\e[31mme": "\u202ey"\n', "job.yaml")
+    assert document.source is not None
+    shown = document.source.shown(FieldProblem("/na\x1b[31mme", "unknown \x9b2J field", "unknown_field"))
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)

@@ -1,11 +1,13 @@
 """Read documents out of YAML, and remember where in the text each field stands.
 
 Guarantees: YAML 1.2's plain scalars, so `on:` is a text and `1:30` is no number; a field that stands twice, a tag, an anchor
-that contains itself or one that unfolds without end is an error; every error says file, line and the line's text.
+that contains itself or one that unfolds without end is an error; every error says file, line and the line's text, of a long one
+what stands around the place. Nothing in a file can command the terminal on which its errors are shown.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +19,10 @@ from bushel.domain.errors import FieldProblem, InvalidDocument
 MOST_FILE_BYTES = 32 * 1024 * 1024
 MOST_NODES = 1_000_000
 """Of one document, with all its aliases unfolded."""
+
+MOST_DIGITS = 1000
+SHOWN_COLUMNS = 96
+"""Most that an error shows of a line."""
 
 _PYTHON_OR_C = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -39,14 +45,23 @@ for _tag, _pattern, _first in (
     )
 
 
+class _Unusable(yaml.constructor.ConstructorError):
+    """It is YAML, and no value that a document may have."""
+
+
 def _number(loader: Any, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
+    if len(text) > MOST_DIGITS:
+        raise _Unusable(None, None, f"a number of {len(text)} digits", node.start_mark)
     return int(text, 8) if text.startswith("0o") else int(text, 16) if text.startswith("0x") else int(text)
 
 
 def _float(loader: Any, node: yaml.ScalarNode) -> float:
     text = loader.construct_scalar(node).lower()
-    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    number = float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    if not math.isfinite(number):
+        raise _Unusable(None, None, f"{_excerpt(text, 0)[0]} is not a finite number", node.start_mark)
+    return number
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)
@@ -86,9 +101,8 @@ class Source:
         """The problem in three lines: where and what, the line of the file, a mark under the place."""
         line, column, length = self.locate(problem.pointer, key=problem.code in ("unknown_field", "missing"))
         field = ".".join(part.replace("~1", "/").replace("~0", "~") for part in problem.pointer.split("/")[1:])
-        text = self._line(line - 1).replace("\t", " ")
-        mark = " " * (column + len(str(line)) + 5) + "‾" * min(length, 100)
-        return f"{self.file}:{line}: {field + ': ' if field else ''}{problem.message}\n  {line} │ {text}\n{mark}"
+        where = f"{self.file}:{line}: {field + ': ' if field else ''}{problem.message}"
+        return f"{_excerpt(where, 0, len(where))[0]}\n{_marked(line, self._line(line - 1), column, length)}"
 
 
 class Document:
@@ -167,16 +181,32 @@ def _at(source: Source, node: yaml.Node, message: str) -> InvalidDocument:
 def _invalid(file: str, lines: list[str], error: yaml.YAMLError) -> InvalidDocument:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+    if not isinstance(error, _Unusable):
+        what = f"not YAML: {what}"
     if mark is None:
-        return InvalidDocument([FieldProblem("", f"{file}: not YAML: {what}", "not_yaml")])
-    return _shown(file, lines, mark.line, mark.column, f"not YAML: {what}")
+        return InvalidDocument([FieldProblem("", f"{file}: {what}", "not_yaml")])
+    return _shown(file, lines, mark.line, mark.column, what)
 
 
 def _shown(file: str, lines: list[str], line: int, column: int, message: str) -> InvalidDocument:
-    text = lines[line].replace("\t", " ") if line < len(lines) else ""
-    number = str(line + 1)
-    shown = f"{file}:{number}: {message}\n  {number} │ {text}\n{' ' * (column + len(number) + 5)}‾"
-    return InvalidDocument([FieldProblem("", shown, "not_yaml")])
+    where = f"{file}:{line + 1}: {message}"
+    text = _marked(line + 1, lines[line] if line < len(lines) else "", column, 1)
+    return InvalidDocument([FieldProblem("", f"{_excerpt(where, 0, len(where))[0]}\n{text}", "not_yaml")])
+
+
+def _marked(number: int, line: str, column: int, length: int) -> str:
+    """A line with its number, and a mark under the place."""
+    text, column = _excerpt(line, column)
+    return f"  {number} │ {text}\n{' ' * (column + len(str(number)) + 5)}{'‾' * max(1, min(length, len(text) - column))}"
+
+
+def _excerpt(line: str, column: int, columns: int = SHOWN_COLUMNS) -> tuple[str, int]:
+    """So much of a line around a place that it can be shown, without control characters, and where the place is in it."""
+    start = max(0, min(column - columns // 2, len(line) - columns))
+    text = line[start : start + columns].replace("\t", " ")
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    before, after = "…" if start else "", "…" if start + columns < len(line) else ""
+    return before + text + after, column - start + len(before)
 
 
 def _child(node: yaml.Node, part: str) -> tuple[yaml.Node, yaml.Node] | None:
