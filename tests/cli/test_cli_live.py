@@ -250,6 +250,13 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(running: RunningBushel) -> No
     assert running.run("cancel", "detached").code == 0
 
 
+def test_output_is_exact_in_a_pipe_and_harmless_on_a_terminal(running: RunningBushel) -> None:
+    job = running.submit(*SMALL, "--", r"printf 'a\033[2Jb\033[31mc\n'")
+    assert running.run("logs", "-f", job).out == "a\x1b[2Jb\x1b[31mc\n"
+    shown, code = on_terminal(running, "logs", job, until="c")
+    assert (shown, code) == ("a\ufffd[2Jb\x1b[31mc\r\n", 0)
+
+
 def test_progress_of_an_array_is_shown_live(running: RunningBushel) -> None:
     job = running.submit(*SMALL, "--array", "0-3%1", "--", "sleep 0.5")
     shown, code = on_terminal(running, "wait", job, until="succeeded")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import time
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+import yaml
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bushel.cli import words
 from bushel.cli.output import Column, show_list, table
 from bushel.cli.session import Session
+from bushel.cli.terminal import defused_output
 
 COLUMNS = (
     Column("ID", lambda item: item["id"]),
@@ -52,6 +56,43 @@ def test_what_others_wrote_stays_on_its_line(text: str) -> None:
     shown = words.plain(text)
     assert shown.isprintable()
     assert "\x1b" not in shown
+
+
+HOSTILE = "ok\x1b[2J\x1b]0;title\x07\x9b1A\r\u202eevil \x1b[31mred\x1b[0m 名前"
+
+
+@given(st.text() | st.text("\x1b[]0;1mAJ\x9b\n\r\x07\u202e"))
+def test_nothing_that_is_said_moves_the_cursor(text: str) -> None:
+    made = session()
+    made.say(text)
+    made.note(text)
+    for shown in (made.out.getvalue(), made.err.getvalue()):  # type: ignore[attr-defined]
+        left = re.sub("\x1b\\[[0-9;]*m", "", shown)
+        assert all(
+            letter.isprintable() or letter in "\n\t" or unicodedata.category(letter) in ("Cf", "Cn", "Co", "Zs", "Zl", "Zp")
+            for letter in left
+        )
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", left)
+
+
+@pytest.mark.parametrize("output", ["json", "jsonl", "yaml"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example(HOSTILE)
+def test_data_keeps_its_values_and_cannot_command_the_terminal(output: str, text: str) -> None:
+    made = session(output)
+    show_list(made, [{"message": text}], COLUMNS, name=str, empty="")
+    shown = made.out.getvalue()  # type: ignore[attr-defined]
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+    document = yaml.safe_load(shown) if output == "yaml" else json.loads(shown)
+    assert (document if output == "jsonl" else document["items"][0]) == {"message": text}
+
+
+def test_output_of_tasks_keeps_colours_and_progress_bars_alone() -> None:
+    printed = b"\x1b[1;31mred\x1b[0m\t 10%\r\x1b[K 20%\b \x1b[2J\x1b]52;c;eA==\x07\x0c \xc2\x9b1A \xe2\x80\xae \xc3\xa9 \xff"
+    assert defused_output(printed) == (
+        b"\x1b[1;31mred\x1b[0m\t 10%\r\x1b[K 20%\b R[2JR]52;c;eA==RR R1A R \xc3\xa9 \xff".replace(b"R", "\ufffd".encode())
+    )
 
 
 def test_piped_tables_are_not_shortened(monkeypatch: pytest.MonkeyPatch) -> None:

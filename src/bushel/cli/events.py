@@ -7,8 +7,8 @@ import json
 
 from bushel.cli import exits
 from bushel.cli.command import Command
-from bushel.cli.output import to_yaml
 from bushel.cli.session import Session
+from bushel.cli.terminal import to_json, to_yaml
 from bushel.cli.words import clock, plain
 
 TYPE_CHECKING = False
@@ -82,7 +82,7 @@ def _follow(session: Session, shown: dict[str, Any], position: str) -> int:
 
 def show(event: dict[str, Any], session: Session) -> None:
     if session.output in ("json", "jsonl"):
-        session.say(json.dumps(event, ensure_ascii=False))
+        session.say(to_json(event))
     elif session.output == "yaml":
         session.say("---\n" + to_yaml(event))
     elif session.output == "name":

@@ -1,10 +1,11 @@
-"""Print what tasks print, as it comes."""
+"""Print what tasks print, as it comes: byte for byte, but on a terminal without what would command it."""
 
 from __future__ import annotations
 
 import sys
 
 from bushel.cli.live import Live
+from bushel.cli.terminal import defused_output
 from bushel.client.log_records import LogNotice, LogRecord, read_log_event
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ class Printer:
         if not self._open.get(key):
             to.write(self._head(record))
             to.flush()
-        raw.write(record.text)
+        raw.write(defused_output(record.text) if to.isatty() else record.text)
         raw.flush()
         self._open[key] = not record.text.endswith(b"\n")
 

@@ -189,7 +189,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _render(session: Session, document: object) -> str:
-    from bushel.cli.output import to_yaml
+    from bushel.cli.terminal import to_yaml
 
     return (
         to_yaml(document)

@@ -7,6 +7,7 @@ printed next stands where they stood.
 from __future__ import annotations
 
 from bushel.cli.session import terminal_width
+from bushel.cli.terminal import defused
 from bushel.cli.words import shorten
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ class Live:
         if not self._on:
             return
         columns = (terminal_width(self._err) or 80) - 1
-        text = "".join(f"{shorten(line, columns)}\x1b[K\n" for line in lines)
+        text = "".join(f"{shorten(defused(line), columns)}\x1b[K\n" for line in lines)
         self._err.write(self._back() + text + "\x1b[J")
         self._err.flush()
         self._shown = len(lines)

@@ -6,9 +6,8 @@ are left out; piped, nothing is shortened. `json`, `jsonl` and `yaml` hold what 
 
 from __future__ import annotations
 
-import json
-
 from bushel.cli.session import terminal_width
+from bushel.cli.terminal import to_json, to_yaml
 from bushel.cli.words import plain, shorten, width
 
 TYPE_CHECKING = False
@@ -53,10 +52,10 @@ def show_list(session: Session, items: Sequence[Any], columns: Sequence[Column],
         for item in items:
             session.say(name(item))
     elif session.output == "json":
-        session.say(json.dumps({"items": list(items)}, indent=2, ensure_ascii=False))
+        session.say(to_json({"items": list(items)}, indent=2))
     elif session.output == "jsonl":
         for item in items:
-            session.say(json.dumps(item, ensure_ascii=False))
+            session.say(to_json(item))
     elif session.output == "yaml":
         session.say(to_yaml({"items": list(items)}))
     elif not items:
@@ -72,22 +71,14 @@ def show_object(session: Session, item: Any, *, name: Callable[[Any], str], line
     if session.output == "name":
         session.say(name(item))
     elif session.output == "json":
-        session.say(json.dumps(item, indent=2, ensure_ascii=False))
+        session.say(to_json(item, indent=2))
     elif session.output == "jsonl":
-        session.say(json.dumps(item, ensure_ascii=False))
+        session.say(to_json(item))
     elif session.output == "yaml":
         session.say(to_yaml(item))
     else:
         for line in lines(item):
             session.say(line)
-
-
-def to_yaml(value: Any) -> str:
-    import yaml
-
-    return yaml.dump(value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True, width=100).rstrip(
-        "\n"
-    )
 
 
 def table(session: Session, items: Sequence[Any], columns: Sequence[Column]) -> list[str]:

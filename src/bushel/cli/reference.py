@@ -16,6 +16,10 @@ Data goes to standard output, everything else to standard error. `-o` chooses th
 `wide`, `json`, `yaml`, `jsonl` (one JSON document a line) or `name` (the id alone). Colour is used on a terminal only, and not when
 `NO_COLOR` is set.
 
+What other people, agents and tasks wrote cannot command your terminal: control characters, changes of the direction of writing and
+escape sequences in it are shown as `�`, and escaped in JSON and YAML. The output of tasks is changed on a terminal alone, where
+colours, tabs, backspaces and carriage returns still pass; `bushel logs k7q2m | cat` shows it as it was printed.
+
 ## Exit codes
 
 | code | meaning |

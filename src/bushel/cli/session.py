@@ -1,13 +1,15 @@
 """What a command works with: where Bushel is, what to print on, and how to talk to people.
 
 Guarantees: data goes to stdout and talk to stderr; colour and progress only to a terminal, and no colour with `NO_COLOR`;
-nothing is resolved or connected before it is needed.
+nothing is resolved or connected before it is needed; nothing that is said commands the terminal.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+from bushel.cli.terminal import defused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,12 +98,12 @@ class Session:
 
     def say(self, text: str = "") -> None:
         """Data, on stdout."""
-        self.out.write(text + "\n")
+        self.out.write(defused(text) + "\n")
 
     def note(self, text: str) -> None:
         """Talk, on stderr."""
         self.out.flush()
-        self.err.write(text + "\n")
+        self.err.write(defused(text) + "\n")
         self.err.flush()
 
     def next(self, *commands: str) -> None:
@@ -119,7 +121,7 @@ class Session:
         """Ask on the terminal; False where there is none to ask on."""
         if not (sys.stdin.isatty() and self.err.isatty()):
             return False
-        self.err.write(f"{question} [y/N] ")
+        self.err.write(defused(f"{question} [y/N] "))
         self.err.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -46,7 +46,7 @@ class IndexRanges:
         for piece in text.split(","):
             match = _PERSON_RANGE.fullmatch(piece.strip())
             if match is None:
-                raise ValueError(f"{piece.strip()!r} is not an index or a range such as 0-99 or 0-100:10")
+                raise ValueError(f"{piece.strip()[:60]!r} is not an index or a range such as 0-99 or 0-100:10")
             first = int(match[1])
             last = int(match[2] or match[1])
             step = int(match[3] or 1)

@@ -162,12 +162,13 @@ def _by_kind(value: Any) -> str:
 
 
 _NO_NUL = r"^[^\x00]*$"
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 ScopePath = Annotated[
     str, StringConstraints(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")
 ]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$")]
-LabelValue = Annotated[str, BeforeValidator(_environment_value), StringConstraints(max_length=255, pattern=_NO_NUL)]
+LabelValue = Annotated[str, BeforeValidator(_environment_value), StringConstraints(max_length=255, pattern=_NO_CONTROLS)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=LABELS_LIMIT)]
 VariableName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 VariableValue = Annotated[str, BeforeValidator(_environment_value), StringConstraints(max_length=100_000, pattern=_NO_NUL)]

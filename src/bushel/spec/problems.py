@@ -143,6 +143,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
 _COMPARISONS = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most", "less_than": "less than"}
 
 _PATTERNS = {
+    r"^[^\x00-\x1f\x7f-\x9f]*$": "Leave out line breaks, tabs and other control characters",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "Use lower-case letters, digits and '-', and begin and end with a letter or digit",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,2}$": (
         "Write organisation/team/project in lower case, such as acme/research/vision"

@@ -23,6 +23,7 @@ GPU_LIMIT = 1_000_000
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 NO_NUL = r"^[^\x00]*$"
+NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 ScopeName = Annotated[str, StringConstraints(max_length=191, pattern=rf"^{_LABEL}(/{_LABEL}){{0,2}}$")]
 """`acme`, `acme/research` or `acme/research/vision`."""
@@ -30,7 +31,7 @@ ScopeName = Annotated[str, StringConstraints(max_length=191, pattern=rf"^{_LABEL
 PrincipalName = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9][a-z0-9._@-]*$")]
 QueueName = Annotated[str, StringConstraints(max_length=63, pattern=rf"^{_LABEL}$")]
 SecretName = VariableName
-Note = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 
 
 class Document(BaseModel):
