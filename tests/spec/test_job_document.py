@@ -156,6 +156,8 @@ def test_no_groups_make_it_fall_over(groups: list[Any]) -> None:
         ({"labels": {f"k{number}": "" for number in range(10_000)}}, "/labels", "has 10000 entries; the most is 64"),
         ({"run": "a\0b"}, "/run", "NUL"),
         ({"env": {"A": "a\0b"}}, "/env/A", "NUL"),
+        ({"labels": {"a": "\x1b[2J"}}, "/labels/a", "control characters"),
+        ({"array": "0-" + "9" * 6000}, "/array", "is not an index"),
         ({"env": {"A": 1.5}}, "/env/A", "quotes"),
         ({"env": {"BUSHEL_JOB_ID": "x"}}, "/env/BUSHEL_JOB_ID", "set by the platform"),
         ({"env": {"a b": "x"}}, "/env/a b", "letters, digits"),
