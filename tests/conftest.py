@@ -81,6 +81,16 @@ def database_url(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def ascii_url(postgres_url: str) -> Iterator[str]:
+    """A database that takes any bytes for text."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("create database plain encoding 'SQL_ASCII' locale 'C' template template0")
+    yield postgres_url.replace("/postgres", "/plain")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("drop database plain with (force)")
+
+
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     with Database(database_url) as opened:
         yield opened

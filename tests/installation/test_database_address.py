@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from bushel.domain.errors import InvalidDocument
-from bushel.installation.database import password_line, place, with_password_file, without_password
+from bushel.domain.errors import Conflict, InvalidDocument
+from bushel.installation.database import check, password_line, place, with_password_file, without_password
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,8 @@ def test_what_is_no_address_is_refused() -> None:
 
 def test_people_see_host_and_name_alone() -> None:
     assert place("postgresql://ada@db:5432/bushel?sslmode=require") == "db:5432/bushel"
+
+
+def test_a_database_that_is_not_in_utf8_is_refused_before_anything_starts(ascii_url: str) -> None:
+    with pytest.raises(Conflict, match="plain has the encoding SQL_ASCII, and Bushel needs UTF8"):
+        check(ascii_url)

@@ -64,6 +64,7 @@ class Facts:
 
     version: str
     version_number: int
+    encoding: str
     now: datetime
     recovering: bool
     leader: dict[str, Any] | None
@@ -77,11 +78,16 @@ def check(url: str) -> None:
 
     Raises:
         Unavailable: it does not answer.
-        Conflict: it is too old, or only a replica.
+        Conflict: it is too old, not in UTF8, or only a replica.
     """
     facts = ask(url)
     if facts.version_number < OLDEST_VERSION:
         raise Conflict(f"PostgreSQL {facts.version} at {place(url)} is too old", suggestion="use PostgreSQL 15 or newer")
+    if facts.encoding != "UTF8":
+        raise Conflict(
+            f"{place(url)} has the encoding {facts.encoding}, and Bushel needs UTF8",
+            suggestion="make a database with: createdb --encoding=UTF8 --template=template0 bushel",
+        )
     if facts.recovering:
         raise Conflict(
             f"{place(url)} is a replica and takes no writes", suggestion="name the primary, or add ?target_session_attrs=read-write"
@@ -98,7 +104,9 @@ def ask(url: str, *, timeout_seconds: int = 5) -> Facts:
     from psycopg.conninfo import make_conninfo
     from psycopg.rows import dict_row
 
-    given = make_conninfo(url, connect_timeout=timeout_seconds, options=f"-c statement_timeout={timeout_seconds}s -c TimeZone=UTC")
+    given = make_conninfo(
+        url, client_encoding="utf8", connect_timeout=timeout_seconds, options=f"-c statement_timeout={timeout_seconds}s -c TimeZone=UTC"
+    )
     try:
         with psycopg.connect(given, autocommit=True) as connection, connection.cursor(row_factory=dict_row) as cursor:
 
@@ -115,6 +123,7 @@ def ask(url: str, *, timeout_seconds: int = 5) -> Facts:
     return Facts(
         version=server["version"].split()[0],
         version_number=int(server["number"]),
+        encoding=server["encoding"],
         now=server["now"],
         recovering=server["recovering"],
         leader=leader,
@@ -126,7 +135,7 @@ def ask(url: str, *, timeout_seconds: int = 5) -> Facts:
 
 _SERVER = """
     select current_setting('server_version') as version, current_setting('server_version_num') as number,
-           clock_timestamp() as now, pg_is_in_recovery() as recovering, to_regclass('migrations') is not null as migrated,
+           current_setting('server_encoding') as encoding, clock_timestamp() as now, pg_is_in_recovery() as recovering, to_regclass('migrations') is not null as migrated,
            current_setting('fsync') as fsync, current_setting('synchronous_commit') as commit,
            pg_database_size(current_database()) as size
 """

@@ -2,14 +2,15 @@
 
 Guarantees: events and audit rows that a transaction collects are written by that transaction, so they exist exactly
 when its effect does; wake-ups are sent after the commit, coalesced, from another connection, and a lost one costs a
-poll, never a job. No transaction is open while the caller talks to anybody else; every statement has a time-out.
+poll, never a job. No transaction is open while the caller talks to anybody else; every statement has a time-out. When
+a connection broke, the idle ones are checked at once, so that a restarted server does not cost one request for each.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from bushel.domain.errors import Unavailable
+from bushel.domain.errors import Conflict, Unavailable
 from bushel.domain.failpoints import reach
 
 CHANNEL = "bushel"
@@ -31,6 +32,10 @@ SCHEDULE = "schedule"
 
 EVENTS = "events"
 """Topic: there are new events."""
+
+
+ENCODING = "utf8"
+"""Of every connection, whatever its address or the environment says."""
 
 
 def cluster_topic(cluster_id: int) -> str:
@@ -145,7 +150,13 @@ class Database:
         )
         self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
             url,
-            kwargs={"row_factory": dict_row, "options": options, "application_name": name, "connect_timeout": 5},
+            kwargs={
+                "row_factory": dict_row,
+                "options": options,
+                "application_name": name,
+                "connect_timeout": 5,
+                "client_encoding": ENCODING,
+            },
             connection_class=psycopg.Connection[dict[str, Any]],
             min_size=1,
             max_size=most_connections,
@@ -153,6 +164,7 @@ class Database:
             reconnect_timeout=5,
             open=False,
         )
+        self._checking = threading.Lock()
         self._waker = _Waker(url)
 
     def open(self, *, timeout_seconds: float = POOL_TIMEOUT_SECONDS) -> Database:
@@ -160,12 +172,19 @@ class Database:
 
         Raises:
             Unavailable: the database does not answer in time.
+            Conflict: it cannot hold all texts.
         """
         self._pool.open()
         try:
             self._pool.wait(timeout_seconds)
+            with self._pool.connection() as connection:
+                check_encoding(connection)
         except PoolTimeout as error:
+            self._pool.close()
             raise Unavailable("the database does not answer", suggestion="bushel doctor") from error
+        except Conflict:
+            self._pool.close()
+            raise
         self._waker.start()
         return self
 
@@ -186,6 +205,7 @@ class Database:
         Raises:
             Unavailable: the connection was lost. If it was lost at the commit the transaction may have happened: ask by key.
         """
+        connection = None
         try:
             with self._pool.connection() as connection:
                 tx = Transaction(connection)
@@ -197,12 +217,41 @@ class Database:
         except PoolTimeout as error:
             raise Unavailable("the database does not answer", suggestion="bushel doctor") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if connection is None or connection.closed:
+                self._replace_broken()
             raise Unavailable(f"the database did not finish: {str(error).strip()}", suggestion="send the same request again") from error
         self.wake(tx.topics)
 
     def wake(self, topics: Iterable[str]) -> None:
         """Send hints now."""
         self._waker.add(topics)
+
+    def _replace_broken(self) -> None:
+        """Check the idle connections, in a thread of its own: what broke one has often broken all."""
+
+        def check() -> None:
+            try:
+                with suppress(psycopg.Error):
+                    self._pool.check()
+            finally:
+                self._checking.release()
+
+        if self._checking.acquire(blocking=False):
+            threading.Thread(target=check, name="connection check", daemon=True).start()
+
+
+def check_encoding(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a database that cannot hold every text, or would not know where its characters begin.
+
+    Raises:
+        Conflict: its encoding is not UTF8.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise Conflict(
+            f"the database {connection.info.dbname} has the encoding {encoding}, and Bushel needs UTF8",
+            suggestion=f"make one with: createdb --encoding=UTF8 --template=template0 {connection.info.dbname}-utf8",
+        )
 
 
 class _Waker:
@@ -240,7 +289,7 @@ class _Waker:
                 topics, self._topics = self._topics, set()
             try:
                 if connection is None:
-                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, client_encoding=ENCODING)
                 connection.execute("select pg_notify(%s, topic) from unnest(%s::text[]) topic", (CHANNEL, sorted(topics)))
             except psycopg.Error:  # a lost hint costs a poll
                 if connection is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from bushel.domain.errors import Conflict
+from bushel.store.database import ENCODING, check_encoding
 
 OLDEST_POSTGRESQL = 150000
 _LOCK = 0x6275736865  # any number of our own, for pg_advisory_xact_lock
@@ -21,10 +22,10 @@ def migrate(url: str) -> list[str]:
     """Names of the migrations that ran now.
 
     Raises:
-        Conflict: the server is too old, or the database belongs to a newer Bushel.
+        Conflict: the server is too old, the database is not in UTF8, or it belongs to a newer Bushel.
     """
     ran: list[str] = []
-    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+    with psycopg.connect(url, autocommit=True, connect_timeout=10, client_encoding=ENCODING) as connection:
         _check_server(connection)
         for name, statements in _migrations():
             with connection.transaction():
@@ -53,3 +54,4 @@ def _check_server(connection: psycopg.Connection[Any]) -> None:
     version = connection.info.server_version
     if version < OLDEST_POSTGRESQL:
         raise Conflict(f"PostgreSQL {version // 10000} is too old", suggestion="use PostgreSQL 15 or newer")
+    check_encoding(connection)
