@@ -135,7 +135,8 @@ def ask(url: str, *, timeout_seconds: int = 5) -> Facts:
 
 _SERVER = """
     select current_setting('server_version') as version, current_setting('server_version_num') as number,
-           current_setting('server_encoding') as encoding, clock_timestamp() as now, pg_is_in_recovery() as recovering, to_regclass('migrations') is not null as migrated,
+           current_setting('server_encoding') as encoding,
+           clock_timestamp() as now, pg_is_in_recovery() as recovering, to_regclass('migrations') is not null as migrated,
            current_setting('fsync') as fsync, current_setting('synchronous_commit') as commit,
            pg_database_size(current_database()) as size
 """
