@@ -94,6 +94,24 @@ def test_a_running_task_outlives_down_and_is_taken_over_again(installation: Inst
     assert installation.call("GET", f"/v1/jobs/{job}")["status"]["attempt"] == 1
 
 
+def test_agents_and_their_tasks_follow_the_api_to_another_port(installation: Installation) -> None:
+    port = installation.up("--port", "0")["url"].rpartition(":")[2]
+    job = installation.run("submit", "-o", "name", "--", "sleep", "600").stdout.strip()
+    wait_until("the task runs", lambda: installation.call("GET", f"/v1/jobs/{job}")["status"]["state"] == "running")
+    installation.run("down")
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", int(port)))
+        taken.listen()
+        assert installation.up("--port", "0")["url"].rpartition(":")[2] != port
+    assert installation.run("run", "--", "echo", "hello").stdout == "hello\n"
+    assert installation.call("GET", f"/v1/jobs/{job}")["status"]["attempt"] == 1
+    moved = installation.home.settings().port
+    installation.run("down")
+    installation.up("--port", "0")
+    assert installation.home.settings().port == moved, "a port that is still free is kept"
+
+
 def test_down_can_stop_tasks_too(installation: Installation) -> None:
     """docs/concepts/guarantees.md#installation"""
     installation.up("--port", "0")

@@ -132,15 +132,6 @@ def config(home: Home, name: str) -> dict[str, Any]:
     return json.loads((home.agents / name / "agent.json").read_text())
 
 
-def follow_address(home: Home, settings: Settings) -> None:
-    """Tell this machine's agents where the API is now."""
-    for name in home.cluster_names():
-        now = config(home, name)
-        told = {**now, "url": settings.url, "ca_file": settings.tls_certificate}
-        if told != now:
-            write_private(home.agents / name / "agent.json", json.dumps(told, indent=2) + "\n")
-
-
 def ready_words(home: Home, settings: Settings, name: str) -> str | None:
     """`ready   site local · cluster laptop · 8 cpu · 31 GiB · no gpu` once the agent holds its lease; None before."""
     plane = ControlPlane(home, settings)

@@ -72,6 +72,7 @@ def up(home: Home, wanted: Wanted, tell: Tell = lambda *_: None) -> Settings:
             await_end(home)
             settings = _decide(home, wanted)
             _write_address(home, settings)
+            _tell_agents(home, settings)  # now: an agent that has begun does not read it again
             supervisor = spawn(home)
         try:
             settings = _await_api(home, tell, began, supervisor)
@@ -151,7 +152,7 @@ def _with_address(settings: Settings, wanted: Wanted, *, first: bool) -> Setting
             [FieldProblem("", f"listening on {host} needs TLS", suggestion="--tls-certificate FILE --tls-key FILE, or --host 127.0.0.1")]
         )
     if wanted.port == 0:
-        port = free_port(host)
+        port = settings.port if not first and is_free(host, settings.port) else free_port(host)
     elif wanted.port is not None or not first:
         port = wanted.port if wanted.port is not None else settings.port
         if not is_free(host, port):
@@ -188,6 +189,16 @@ def _write_address(home: Home, settings: Settings) -> None:
     write_private(home.api_file, json.dumps({"url": settings.url, "ca": settings.tls_certificate}) + "\n")
 
 
+def _tell_agents(home: Home, settings: Settings) -> None:
+    """Where the API will be, for the agents of this machine."""
+    for name in home.cluster_names():
+        file = home.agents / name / "agent.json"
+        now = json.loads(file.read_text())
+        told = {**now, "url": settings.url, "ca_file": settings.tls_certificate}
+        if told != now:
+            write_private(file, json.dumps(told, indent=2) + "\n")
+
+
 # Waiting -----------------------------------------------------------------------------------------------------------
 
 
@@ -217,7 +228,6 @@ def _await_work(home: Home, settings: Settings, tell: Tell) -> None:
     """Until somebody leads and this machine's agent takes work, or it is clear that this takes longer."""
     from bushel.installation import clusters
 
-    clusters.follow_address(home, settings)
     local = clusters.ensure_local(home, settings)
     deadline = time.monotonic() + WORK_SECONDS
     leader = _wait(deadline, lambda: control_status(home))
