@@ -128,11 +128,13 @@ class Core:
     def take_answer(
         self, version: int, complete: bool, wanted: Sequence[DesiredAttempt], forget: Sequence[str], *, rebooted: bool = False
     ) -> None:
-        """Act on an answer; an older one than the last is ignored.
+        """Act on an answer; of one that is older than the last only what may be forgotten, for that stays true.
 
         `rebooted`: what is wanted may have run before the machine was started.
         """
         with self._lock:
+            for id in forget:
+                self._forget(id)
             if version < self.known_version:
                 return
             for desired in wanted:
@@ -142,8 +144,6 @@ class Core:
                 for attempt in list(self._attempts.values()):
                     if attempt.id not in listed and not attempt.abandoned:
                         self._unwant(attempt)
-            for id in forget:
-                self._forget(id)
             reach("core.before_known")
             self.known_version = version
 

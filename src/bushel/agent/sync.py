@@ -42,8 +42,8 @@ ANSWER_SECONDS = 15.0
 HOLD_SECONDS = 0.03
 """How long news that only says `running` waits: a small task has ended by then, and one report says both."""
 
-GATHER_SECONDS_EACH = 0.001
-GATHER_LONGEST_SECONDS = 0.015
+GATHER_SECONDS_EACH = 0.005
+GATHER_LONGEST_SECONDS = 0.03
 """After an exchange that was about many attempts the next waits a little, so that a busy cluster sends few large ones."""
 
 _NEVER = float("inf")

@@ -66,10 +66,10 @@ def parse_reports(reports: Sequence[Mapping[str, Any]]) -> dict[AttemptKey, Repo
 
 def apply_reports(
     tx: Transaction, cluster_id: int, actor: str, reports: Mapping[AttemptKey, Report], missing: Sequence[AttemptKey]
-) -> bool:
+) -> set[AttemptKey]:
     """Apply `reports` and end the attempts in `missing` as lost. The caller chose both among the cluster's live attempts of its epoch.
 
-    Locks jobs, attempts and, if an attempt ended, the cluster. Whether anything changed.
+    Locks jobs, attempts and, if an attempt ended without its agent saying so, the cluster. The attempts that a report ended.
     """
     jobs = lock_jobs(tx, {key[0] for key in (*reports, *missing)})
     moves = Moves(tx, jobs, actor)
@@ -81,7 +81,8 @@ def apply_reports(
             moves.end(row, ended_for(Reason.TASK_LOST, "its agent no longer knows it"))
         elif report.version > row["report_version"]:
             moves.report(row, report)
-    return moves.write()
+    moves.write()
+    return moves.reported_ends
 
 
 def end_attempts(tx: Transaction, keys: Sequence[AttemptKey], actor: str, ending: Ending) -> int:
@@ -104,6 +105,8 @@ class Moves:
         self._actor = actor
         self._changes: list[tuple[AttemptChange, dict[str, Any]]] = []
         self._again: list[Again] = []
+        self._untold: list[tuple[AttemptChange, dict[str, Any]]] = []  # ends that their agents do not know of
+        self.reported_ends: set[AttemptKey] = set()
 
     def report(self, row: dict[str, Any], report: Report) -> None:
         """Take over what the agent says, if the attempt can come to that."""
@@ -132,6 +135,7 @@ class Moves:
             if any(task["state"] != "ended" for task in tasks):
                 return
             ends = [_task_end(task) for task in tasks]
+            self.reported_ends.add(change.key)
             self._end(job, row, judge(ends, task_count, Reason(row["stop_reason"]) if row["stop_reason"] else None), change)
             return
         if after is not before:
@@ -146,22 +150,22 @@ class Moves:
 
     def end(self, row: dict[str, Any], ending: Ending) -> None:
         """The attempt is over, though its agent did not say so."""
-        self._end(self._jobs[row["job_id"]], row, ending, AttemptChange(attempts.key_of(row), AttemptState.ENDED))
+        change = AttemptChange(attempts.key_of(row), AttemptState.ENDED)
+        self._untold.append((change, row))
+        self._end(self._jobs[row["job_id"]], row, ending, change)
 
-    def write(self) -> bool:
-        """Write attempts and jobs. Whether there was anything to write."""
+    def write(self) -> None:
+        """Write attempts and jobs. An end that its agent reported is nothing new to it: it hears `forget` by the answer to its report."""
         if not self._changes:
-            return False
-        ended = [(change, row) for change, row in self._changes if change.state == AttemptState.ENDED]
-        if ended:
-            versions = clusters.bump(self._tx, {row["cluster_id"] for _, row in ended})
-            for change, row in ended:
-                change.desired_version = versions[row["cluster_id"]]
+            return
+        versions = clusters.bump(self._tx, {row["cluster_id"] for _, row in self._untold})
+        for change, row in self._untold:
+            change.desired_version = versions[row["cluster_id"]]
+        if any(change.state == AttemptState.ENDED for change, _ in self._changes):
             self._tx.wake(SCHEDULE)
         attempts.write(self._tx, [change for change, _ in self._changes])
         attempts.write_again(self._tx, self._again)
         write_jobs(self._tx, self._jobs.values(), self._actor)
-        return True
 
     def _end(self, job: LockedJob, row: dict[str, Any], ending: Ending, change: AttemptChange) -> None:
         before = row["state"]

@@ -54,6 +54,8 @@ class Controller:
     start: Callable[[Database, Lease], Step]
     poll_seconds: float
     topics: frozenset[str] = frozenset()
+    gather_seconds: float = 0.0
+    """After a step that did something the next waits so long: under load there are then few large steps, and a first one is at once."""
 
 
 def boottime() -> float:
@@ -205,6 +207,7 @@ class Runner:
         step: Step | None = None
         while term.active():
             try:
+                subscription.settle()  # hints are sent after commits, so this step sees all that they are about
                 step = step or controller.start(self._database, term.lease)
                 done = step()
             except StaleEpoch as error:
@@ -220,6 +223,8 @@ class Runner:
             backoff_seconds = _FIRST_BACKOFF_SECONDS
             if not done:
                 subscription.wait(controller.poll_seconds)
+            elif controller.gather_seconds:
+                term.wait(controller.gather_seconds)
 
 
 def _log_failure(controller: str, error: Exception, backoff_seconds: float) -> None:

@@ -28,7 +28,7 @@ from bushel.scheduling.entities import LiveAttempt, Run
 from bushel.scheduling.fleet import Fleet
 from bushel.scheduling.plan import Policy, Start, plan
 from bushel.store import scheduling as store
-from bushel.store.database import Database, Event, Transaction, cluster_topic
+from bushel.store.database import SCHEDULE, Database, Event, Transaction, cluster_topic
 from bushel.store.leases import Lease
 
 ACTOR = "controller/schedule"
@@ -100,6 +100,7 @@ def commit(database: Database, lease: Lease, keeper: SnapshotKeeper, starts: Seq
             for job_id, indices in _by_job(possible).items():
                 jobs[job_id].start(indices)
             write_jobs(tx, jobs.values(), ACTOR)
+            tx.topics.discard(SCHEDULE)  # what it did itself is nothing new to it
         for cluster_id in versions:
             tx.wake(cluster_topic(cluster_id))
         reach("schedule.before_commit")

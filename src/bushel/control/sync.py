@@ -35,17 +35,20 @@ LONGEST_AGENT_TEXT = 200
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a request came to. `forget` are ended attempts that the agent still spoke of."""
+    """What a request came to. `forget` are attempts that the agent called ended, and that are."""
 
     cluster_id: int
     epoch: int
     version: int  # the cluster's desired version when the request had been applied
     known_version: int  # 0: the answer must be complete
     forget: tuple[AttemptKey, ...] = ()
+    only_reports: bool = False  # it asks for nothing: another request waits for what is wanted
 
     @property
     def news(self) -> bool:
-        """Whether the answer should not be held back."""
+        """Whether there is more to say than that it arrived, so that the answer should not be held back."""
+        if self.only_reports:
+            return self.known_version == 0
         return self.known_version == 0 or self.version > self.known_version or bool(self.forget)
 
 
@@ -71,14 +74,14 @@ def newest_version(database: Database, cluster_id: int) -> int:
 
 
 def no_news(received: Received, lease_seconds: float) -> SyncAnswer:
-    """The answer when nothing is wanted that the agent does not know. Asks nobody."""
+    """The answer when nothing is wanted that the agent does not know, or when it only reported. Asks nobody."""
     return SyncAnswer(
         epoch=received.epoch,
         lease_seconds=lease_seconds,
-        version=received.version,
+        version=received.known_version if received.only_reports else received.version,
         complete=False,
         attempts=[],
-        forget=[],
+        forget=[attempt_id(*key) for key in sorted(received.forget)],
         server_time=datetime.now(UTC).isoformat(),
     )
 
@@ -142,7 +145,8 @@ def _apply(tx: Transaction, cluster_id: int, request: SyncRequest, lease_seconds
         raise _stale(epoch)
     if parked != cluster["parked"]:
         _tell(tx, cluster["name"], "cluster.parked" if parked else "cluster.joined", actor, epoch)
-    return Received(cluster_id, epoch, version, 0 if unwanted else known, forget)
+    only_reports = bool(request["attempts"]) and request["wait_seconds"] <= 0 and not request["complete"]
+    return Received(cluster_id, epoch, version, 0 if unwanted else known, forget, only_reports)
 
 
 def _begin(tx: Transaction, cluster_id: int, name: str, request: SyncRequest, lease_seconds: float) -> Received:
@@ -176,10 +180,10 @@ def _reports(
     missing: list[AttemptKey] = []
     if request["complete"] and known:
         missing = [key for key in attempts.given_up_to(tx, cluster_id, epoch, known) if key not in reports]
-    if newer or missing:
-        apply_reports(tx, cluster_id, actor, newer, missing)
+    ended = apply_reports(tx, cluster_id, actor, newer, missing) if newer or missing else set()
+    ended.update(key for key, report in reports.items() if key not in live and report.state is AttemptState.ENDED)
     unwanted = any(key not in live and report.state is not AttemptState.ENDED for key, report in reports.items())
-    return unwanted, tuple(key for key, report in reports.items() if key not in live and report.state is AttemptState.ENDED)
+    return unwanted, tuple(ended)
 
 
 def _desired(tx: Transaction, cluster_id: int, epoch: int, known: int, secret_key: bytes) -> list[DesiredAttempt]:

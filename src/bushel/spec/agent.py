@@ -8,7 +8,10 @@ Guarantees of the protocol:
   `version`, and the older of two is ignored.
 - An attempt starts at most once: the agent refuses a second start of an id that its state folder has seen, and a new
   state folder (`incarnation`) gets a new epoch, under which no attempt of the old one exists.
-- The agent may forget an attempt that it reported as ended once an answer with that report's effect says `forget`.
+- The agent may forget an attempt that it reported as ended once an answer with that report's effect says `forget`; that never
+  becomes untrue, so it holds in an answer of any version.
+- A request that reports, is not `complete` and does not wait is answered with what follows from its reports alone, and
+  with the version that it named; what is wanted comes to the request that waits.
 - The lease runs, on the agent's own clock, from the moment it *sent* the request, for `lease_seconds`; whoever runs
   tasks ends them by itself when it has run out. See `docs/concepts/guarantees.md#leases` for the inequality.
 

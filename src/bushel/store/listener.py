@@ -42,6 +42,11 @@ class Subscription:
             pending, self._pending = frozenset(self._pending), set()
             return pending
 
+    def settle(self) -> None:
+        """Forget the hints that have arrived: whoever calls this is about to look."""
+        with self._changed:
+            self._pending = set()
+
     def wake(self, topics: Iterable[str] = (EVERYTHING,)) -> None:
         """Hand over hints that concern this subscription."""
         concerned = {topic for topic in topics if topic == EVERYTHING or topic in self.topics}

@@ -46,6 +46,8 @@ async def sync(
     with hub.topics(cluster_topic(cluster_id)) as wakes:
         received = await run_in_threadpool(control.receive, database, cluster_id, document, settings.lease_seconds)
         wait_seconds = min(max(document["wait_seconds"], 0.0), longest_poll_seconds(settings.lease_seconds))
+        if received.only_reports:
+            wait_seconds = 0.0
         if not received.news and not await _news(database, received, hub, wakes, began + wait_seconds):
             return JSONResponse(control.no_news(received, settings.lease_seconds))
     return JSONResponse(await run_in_threadpool(control.answer, database, received, settings.lease_seconds, key))
