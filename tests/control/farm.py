@@ -22,6 +22,8 @@ def make_farm(database: Database) -> World:
     for number, agent in enumerate(farm.agents):
         nodes = [node(f"c{number}-n{n}", gpu=2000 if n == 2 else 0) for n in (1, 2)]
         farm.sync(agent, nodes=nodes, complete=True)
+    with database.transaction() as tx:
+        tx.execute("delete from nodes where state = 'lost'")  # those of the world without nodes of its own
     return farm
 
 

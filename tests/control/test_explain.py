@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.control.farm import make_farm, rows, run_dry, scheduler, submit_job
+from tests.control.farm import make_farm, node, rows, run_dry, scheduler, submit_job
 from tests.control.lifecycle_world import World
 
 from bushel.control.cancel import cancel_job
@@ -43,6 +43,21 @@ def test_it_counts_what_is_in_the_way_node_by_node(farm: World) -> None:
     assert found["busy", 2] == "2 nodes have less than 2 CPUs free"
     assert found["cluster", 2] == "2 nodes are not in the cluster c0"
     assert "has waited" in explanation["sentence"]
+
+
+def test_nodes_that_are_lost_are_counted(farm: World) -> None:
+    scheduler(farm).step()
+    asked(farm, *submit_job(farm, resources={"cpu": 64}))  # from now on the answers are kept up to date by events
+    (job_id,) = submit_job(farm, resources={"cpu": 4, "memory": "8GiB"}, placement={"clusters": ["c0"]})
+    lost = [node(f"c0-n{number}", gpu=2000 if number == 2 else 0, state="lost") for number in (1, 2)]
+    farm.sync(farm.agents[0], nodes=lost, complete=True)
+    for _ in range(2):
+        found = {(reason["code"], reason["count"]): reason["sentence"] for reason in asked(farm, job_id)["reasons"]}
+        assert found["node_lost", 2] == "2 nodes are lost"
+        explainer_of(farm.database)._keeper.forget()
+    assert scheduler(farm).step() == 0
+    farm.sync(farm.agents[0], nodes=[node("c0-n1")], complete=True)
+    assert asked(farm, job_id)["starts_now"]
 
 
 def test_what_would_start_it_is_true_when_it_is_done(farm: World) -> None:

@@ -25,7 +25,7 @@ Entry = tuple[str, list[str]]
 
 _EVENTS = {
     "job.held": "held",
-    "job.released": "released",
+    "job.queued": "released",
     "job.stopping": "told to stop",
     "job.succeeded": "succeeded",
     "job.failed": "failed",
@@ -66,7 +66,9 @@ def story(job: dict[str, Any], attempts: list[dict[str, Any]], happened: list[di
     yield title(job, session)
     yield f"  {run_text(job.get('spec') or {})}"
     entries = [_submitted(job, happened)]
-    entries += [entry for event in happened if (entry := _of_event(event)) is not None and not _told_by_attempt(event, attempts)]
+    entries += [
+        entry for event in _by_version(happened) if (entry := _of_event(event)) is not None and not _told_by_attempt(event, attempts)
+    ]
     if is_array(job):
         entries += _of_array(attempts)
     else:
@@ -77,6 +79,15 @@ def story(job: dict[str, Any], attempts: list[dict[str, Any]], happened: list[di
         yield f"  {clock(at, today=today):<{column}}  {texts[0]}"
         yield from (f"  {'':<{column}}  {text}" for text in texts[1:])
     yield from _outlook(job, attempts)
+
+
+def _by_version(happened: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """In the order in which the job's row changed. A transaction that waited for another began first and changed it last."""
+    ordered = sorted(happened, key=lambda event: event["body"].get("version", 0))
+    at = ordered[0]["at"] if ordered else ""
+    for event in ordered:
+        at = max(at, event["at"], key=epoch_seconds)
+        yield {**event, "at": at}
 
 
 def _same_day(entries: list[Entry]) -> bool:
@@ -101,8 +112,10 @@ def _of_event(event: dict[str, Any]) -> Entry | None:
     word = _EVENTS.get(event["kind"])
     if word is None:
         return None
+    if event["kind"] == "job.queued":  # by itself, or because somebody let it go
+        return None if _is_machinery(event["actor"]) else (event["at"], [f"{word} by {plain(event['actor'])}"])
     body, text = event["body"], word
-    if event["kind"] in ("job.released", "job.stopping", "job.cancelled") and not _is_machinery(event["actor"]):
+    if event["kind"] in ("job.stopping", "job.cancelled") and not _is_machinery(event["actor"]):
         text += f" by {plain(event['actor'])}"
     why = _why(body)
     return event["at"], [text + (f": {why}" if why else "")]

@@ -94,8 +94,8 @@ def obstacle(found: NodeCount) -> str:
             return f"{nodes} {has} no {found.detail} in {'its' if one else 'their'} topology"
         case Obstacle.NO_LEASE:
             return f"{nodes} {fails} to a cluster whose agent does not answer"
-        case Obstacle.NOT_READY:
-            return f"{nodes} {is_} not ready"
+        case Obstacle.LOST:
+            return f"{nodes} {is_} lost"
         case Obstacle.CORDONED:
             return f"{nodes} {is_} cordoned"
         case Obstacle.FAILED_THERE:

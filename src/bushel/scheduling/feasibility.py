@@ -19,6 +19,9 @@ from bushel.scheduling.entities import ShapeClass
 from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers, Mask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bushel.scheduling.entities import Node
     from bushel.scheduling.fit import Room
 
 
@@ -27,11 +30,11 @@ class Obstacle(StrEnum):
     CLUSTER = "cluster"
     LABEL = "label"
     NO_CONTAINERS = "no_containers"
+    NO_PLACE = "no_place"  # it names no place at the required topology level
+    LOST = "node_lost"
     NO_SUCH_GPU = "no_such_gpu"
     TOO_SMALL = "too_small"
-    NO_PLACE = "no_place"  # it names no place at the required topology level
     NO_LEASE = "no_lease"
-    NOT_READY = "not_ready"
     CORDONED = "cordoned"
     FAILED_THERE = "failed_there"
     KEPT_FREE = "kept_free"  # for a job further ahead that has waited long
@@ -164,6 +167,7 @@ def count_obstacles(fleet: Fleet, shape: ShapeClass, group: GroupShape, room: Ro
 
     for obstacle, detail, blocked in _constraint_masks(fleet, shape):
         count(obstacle, blocked, detail)
+    _count_state(fleet, count, Obstacle.LOST, lambda node: not node.ready)
     nobody = np.zeros(len(left), np.bool_)
     request = group.request
     plain = [
@@ -181,7 +185,7 @@ def count_obstacles(fleet: Fleet, shape: ShapeClass, group: GroupShape, room: Ro
         count(Obstacle.TOO_SMALL, fleet.capacity[column] < amount if column is not None else ~nobody, name, amount)
     alive = {cluster.id for cluster in fleet.clusters.values() if cluster.alive}
     count(Obstacle.NO_LEASE, ~np.isin(fleet.cluster_ids, np.array(sorted(alive), np.int64)))
-    _count_states(fleet, count)
+    _count_state(fleet, count, Obstacle.CORDONED, lambda node: node.cordoned)
     if excluded is not None:
         count(Obstacle.FAILED_THERE, excluded)
     count(Obstacle.KEPT_FREE, room.closed)
@@ -197,12 +201,9 @@ def count_obstacles(fleet: Fleet, shape: ShapeClass, group: GroupShape, room: Ro
     return tuple(counts)
 
 
-def _count_states(fleet: Fleet, count: object) -> None:
-    not_ready = np.zeros(len(fleet.ids), np.bool_)
-    cordoned = np.zeros(len(fleet.ids), np.bool_)
+def _count_state(fleet: Fleet, count: Callable[[Obstacle, Mask], None], obstacle: Obstacle, holds: Callable[[Node], bool]) -> None:
+    hit = np.zeros(len(fleet.ids), np.bool_)
     for node_id, row in fleet.row_of.items():
         if not fleet.open[row]:
-            not_ready[row] = not fleet.nodes[node_id].ready
-            cordoned[row] = fleet.nodes[node_id].cordoned
-    count(Obstacle.NOT_READY, not_ready)  # type: ignore[operator]
-    count(Obstacle.CORDONED, cordoned)  # type: ignore[operator]
+            hit[row] = holds(fleet.nodes[node_id])
+    count(obstacle, hit)

@@ -20,8 +20,9 @@ _CLUSTERS = """
 """
 
 _NODES = """
-    select n.id, n.cluster_id, n.name, n.capacity, n.labels, n.topology, n.version, n.cordoned_at is not null as cordoned
-    from nodes n join clusters c on c.id = n.cluster_id where c.removed_at is null and n.state <> 'lost'
+    select n.id, n.cluster_id, n.name, n.capacity, n.labels, n.topology, n.version,
+           n.state <> 'lost' as ready, n.cordoned_at is not null as cordoned
+    from nodes n join clusters c on c.id = n.cluster_id where c.removed_at is null
 """
 
 _QUEUES = "select id, name, parent_id, weight, resource_quota from queues"
@@ -74,7 +75,7 @@ def clusters(tx: Transaction) -> list[dict[str, Any]]:
 
 
 def nodes(tx: Transaction, names: Sequence[tuple[str, str]] | None = None) -> list[dict[str, Any]]:
-    """All that are not lost, or those of these (cluster, name)."""
+    """All, or those of these (cluster, name)."""
     if names is None:
         return tx.all(_NODES)
     query = f"{_NODES} and (c.name, n.name) in (select * from unnest(%s::text[], %s::text[]))"
