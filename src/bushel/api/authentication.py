@@ -84,7 +84,7 @@ class Authenticator:
 
 
 def _nobody() -> Unauthenticated:
-    return Unauthenticated("this needs a valid token", suggestion="send Authorization: Bearer bushel_…; see bushel token create --help")
+    return Unauthenticated("this needs a valid token", suggestion="send Authorization: Bearer bushel_…; see bushel token add --help")
 
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="A token made by POST /v1/tokens.")
