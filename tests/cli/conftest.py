@@ -1,3 +1,3 @@
-from running_bushel import running
+from tests.running_bushel import running
 
 __all__ = ["running"]

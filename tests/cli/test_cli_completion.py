@@ -11,7 +11,7 @@ import pytest
 from bushel.cli.catalogue import catalogue
 from bushel.cli.completion import bash, fish, zsh
 from bushel.cli.reference import page
-from running_bushel import RunningBushel
+from tests.running_bushel import RunningBushel
 
 ROOT = Path(__file__).parents[2]
 

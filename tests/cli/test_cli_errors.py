@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from running_bushel import Ran, run_bushel
-from scripted_server import Exchange, scripted
+from tests.running_bushel import Ran, run_bushel
+from tests.scripted_server import Exchange, scripted
 
 
 @pytest.fixture

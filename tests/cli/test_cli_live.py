@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from running_bushel import RunningBushel
+from tests.running_bushel import RunningBushel
 
 SMALL = ("--cpu", "0.1", "--memory", "64MiB")
 

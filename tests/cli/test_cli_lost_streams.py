@@ -9,7 +9,7 @@ import pytest
 
 from bushel.cli import logs, run
 from bushel.cli.main import main
-from scripted_server import Exchange, scripted
+from tests.scripted_server import Exchange, scripted
 
 JOB: dict[str, Any] = {
     "metadata": {"id": "k7q2m", "name": "train", "project": "a/b/c", "queue": "main", "submitter": "ada", "labels": {}, "retry_of": None},

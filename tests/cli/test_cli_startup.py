@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from running_bushel import RunningBushel
+from tests.running_bushel import RunningBushel
 
 HEAVY = {
     "asyncio",

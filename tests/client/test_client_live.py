@@ -25,7 +25,7 @@ from bushel.client import (
     sync_client,
 )
 from bushel.client.context import installation
-from running_bushel import RunningBushel
+from tests.running_bushel import RunningBushel
 
 SMALL: dict[str, Any] = {"resources": {"cpu": 0.1, "memory": "64MiB"}}
 

@@ -19,7 +19,7 @@ from bushel.client.errors import Gone
 from bushel.client.http1 import ProtocolViolation, TransportFailure
 from bushel.client.sse import MOST_EVENT_BYTES, EventStreamParser
 from bushel.client.streams import Stream, follow
-from scripted_server import Exchange, ScriptedServer, scripted
+from tests.scripted_server import Exchange, ScriptedServer, scripted
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

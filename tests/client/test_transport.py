@@ -14,7 +14,7 @@ import pytest
 from bushel.client.async_transport import AsyncTransport
 from bushel.client.http1 import ConnectionLost, NotConnected, ProtocolViolation, TimedOut
 from bushel.client.transport import Transport, Upload
-from scripted_server import Exchange, scripted
+from tests.scripted_server import Exchange, scripted
 
 Send = Callable[..., tuple[int, dict[str, str], bytes]]
 
