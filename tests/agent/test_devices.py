@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from tests.agent.conftest import AgentProcess, ControlPlane
 
 SHOW = "echo $CUDA_VISIBLE_DEVICES"

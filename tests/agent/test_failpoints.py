@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.agent.conftest import AgentProcess, ControlPlane, digest_of, text_of, wait_for
 
 import bushel.agent
+from tests.agent.conftest import AgentProcess, ControlPlane, digest_of, text_of, wait_for
 
 _SOURCES = sorted(Path(bushel.agent.__file__).parent.rglob("*.py"))
 POINTS = sorted({name for path in _SOURCES for name in re.findall(r'\breach\("([^"]+)"\)', path.read_text())})

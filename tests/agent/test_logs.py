@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.agent.conftest import AgentProcess, ControlPlane, text_of, wait_for
 
 from bushel.agent.executors.local import spool
 from bushel.agent.executors.local.spool import Masker, OutputStream, Spool
 from bushel.agent.task_log import TaskLog
 from bushel.spec.logs import PART_BYTES
+from tests.agent.conftest import AgentProcess, ControlPlane, text_of, wait_for
 
 
 def test_bytes_of_any_kind_survive(plane: ControlPlane, agent: AgentProcess) -> None:

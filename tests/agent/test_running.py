@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.agent.conftest import AgentProcess, ControlPlane, alive, wait_for
 
 from bushel.agent.executors.local.cgroups import Limiter
 from bushel.api.wellformed import check_json
+from tests.agent.conftest import AgentProcess, ControlPlane, alive, wait_for
 
 
 def test_a_task_that_succeeds_is_reported_with_what_it_used(plane: ControlPlane, agent: AgentProcess) -> None:

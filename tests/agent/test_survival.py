@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.agent.conftest import AgentProcess, ControlPlane, alive, wait_for
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.agent.conftest import AgentProcess, ControlPlane, digest_of
 
 from bushel.agent.archive import BadArchive, unpack
+from tests.agent.conftest import AgentProcess, ControlPlane, digest_of
 
 
 def _pack(*entries: tuple[str, bytes | None, dict[str, object]], mode: str = "w:gz") -> bytes:

@@ -10,13 +10,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.api.access import AGENT_ROUTES, FLEET, OPEN_ROUTES, RANK, RULES, STREAMS, Rule, World
-from tests.api.conftest import Client, serve
 
 from bushel.api.settings import Settings
 from bushel.control.bootstrap import bootstrap
 from bushel.store import tokens
 from bushel.store.database import Database
+from tests.api.access import AGENT_ROUTES, FLEET, OPEN_ROUTES, RANK, RULES, STREAMS, Rule, World
+from tests.api.conftest import Client, serve
 
 OWN, FOREIGN = "home/main", "home/other"
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")

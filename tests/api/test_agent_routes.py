@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.conftest import Client
 
 from bushel.api.settings import Settings
 from bushel.control.bootstrap import Bootstrapped
 from bushel.store import clusters
 from bushel.store.database import Database
+from tests.api.conftest import Client
 
 
 def sync(**rest: Any) -> dict[str, Any]:

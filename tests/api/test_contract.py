@@ -18,13 +18,13 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
-from tests.api.access import World
-from tests.api.conftest import Client, serve
 
 from bushel.api.settings import Settings
 from bushel.control.bootstrap import Bootstrapped, bootstrap
 from bushel.store import tokens
 from bushel.store.database import Database
+from tests.api.access import World
+from tests.api.conftest import Client, serve
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = ("/watch", "/follow")

@@ -9,12 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.api.conftest import Client, serve
-from tests.api.watching import Watch
 
 from bushel.api import streams
 from bushel.store.database import Database, Event
 from bushel.store.events import Position
+from tests.api.conftest import Client, serve
+from tests.api.watching import Watch
 
 
 def write(database: Database, *kinds: str, path: str = "home", body: dict[str, Any] | None = None) -> None:

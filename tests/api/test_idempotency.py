@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from tests.api.conftest import Client, Response
-
 from bushel.store.database import Database
+from tests.api.conftest import Client, Response
 
 KEY = {"Idempotency-Key": "k1"}
 

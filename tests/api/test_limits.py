@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.api.conftest import Client, Response
 
 from bushel.api.wellformed import MOST_DEPTH, check_json
 from bushel.domain.errors import InvalidDocument
+from tests.api.conftest import Client, Response
 
 JSON = {"Content-Type": "application/json"}
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
-from tests.api.watching import Watch
 
 from bushel.api import log_follow
 from bushel.domain.ids import attempt_id, encode_job_id
 from bushel.spec import logs as spec
 from bushel.store import tokens
 from bushel.store.database import Database, Event
+from tests.api.watching import Watch
 
 
 def record(text: bytes | str, stream: str = "stdout", tag: str = "F") -> bytes:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.api.conftest import Client, Response
 
 from bushel.store.database import Database
+from tests.api.conftest import Client, Response
 
 Make = Callable[..., Client]
 

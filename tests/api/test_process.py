@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from tests.api.conftest import Client
 
 from bushel.control.bootstrap import ensure
 from bushel.store.database import Database
+from tests.api.conftest import Client
 
 START_SECONDS, STOP_SECONDS = 20, 3
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.api.conftest import Client
 
 from bushel.store.database import Database
+from tests.api.conftest import Client
 
 QUOTA = {"cpu": 64, "memory": "1TiB", "gpu": {"H100": 8, "A100": 0.5}}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 
 import pytest
-from tests.api.conftest import Client
 
 from bushel.api.settings import Settings
 from bushel.control.bootstrap import Bootstrapped
@@ -13,6 +12,7 @@ from bushel.control.encryption import KEY_FILE, load_key
 from bushel.control.secrets import missing, reveal
 from bushel.domain.errors import Unavailable
 from bushel.store.database import Database
+from tests.api.conftest import Client
 
 
 def put(client: Client, scope: str, name: str, value: str) -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.control.lifecycle_world import World
 
 from bushel.store.database import Database
+from tests.control.lifecycle_world import World
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.control.lifecycle_world import World
-
 from bushel.control import submit
 from bushel.control.schedule import Scheduler
 from bushel.control.snapshot import SnapshotKeeper
 from bushel.spec.canonical import canonical
 from bushel.store.database import Database
+from tests.control.lifecycle_world import World
 
 GIB = 1 << 30
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.control.lifecycle_world import LEASE_SECONDS, Agent, World, task
 
 from bushel.control import leases, sync
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch
 from bushel.store import leases as leader
+from tests.control.lifecycle_world import LEASE_SECONDS, Agent, World, task
 
 
 def receive(world: World, agent: Agent, *reports: dict[str, Any], **rest: Any) -> sync.Received:

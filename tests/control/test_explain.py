@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.control.farm import make_farm, node, rows, run_dry, scheduler, submit_job
-from tests.control.lifecycle_world import World
 
 from bushel.control.cancel import cancel_job
 from bushel.control.explain import explain, explainer_of, would_start
@@ -18,6 +16,8 @@ from bushel.spec.canonical import canonical
 from bushel.spec.tenancy import QueueChange
 from bushel.store.database import Database
 from bushel.workloads.compile import compile_job
+from tests.control.farm import make_farm, node, rows, run_dry, scheduler, submit_job
+from tests.control.lifecycle_world import World
 
 
 @pytest.fixture

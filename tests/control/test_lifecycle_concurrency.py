@@ -6,12 +6,11 @@ import random
 import threading
 from collections.abc import Callable
 
-from tests.control.lifecycle_world import World, task
-from tests.control.test_lifecycle_properties import check
-
 from bushel.control.submit import submit
 from bushel.domain.errors import BushelError, Conflict, StaleEpoch
 from bushel.spec.canonical import canonical
+from tests.control.lifecycle_world import World, task
+from tests.control.test_lifecycle_properties import check
 
 ROUNDS = 120
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from tests.control.lifecycle_world import Agent, World, task
 
 from bushel.domain.errors import Conflict, StaleEpoch
 from bushel.domain.lifecycle import TERMINAL_JOB_STATES, ElementCounts, JobState, job_state
@@ -22,6 +21,7 @@ from bushel.domain.ranges import IndexRanges
 from bushel.store.attempts import AttemptKey
 from bushel.store.database import Database
 from bushel.store.elements import PLACES
+from tests.control.lifecycle_world import Agent, World, task
 
 EXIT_CODES = st.sampled_from([0, 0, 0, 1, 2, 75, 137])
 REASONS = st.sampled_from([None, None, None, R.OUT_OF_MEMORY, R.TIME_LIMIT, R.DISK_FULL, R.TASK_LOST, R.WORKDIR_FAILED, R.SIBLING_FAILED])

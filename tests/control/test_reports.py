@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.control.lifecycle_world import World, task
 
 from bushel.control.reports import parse_reports
 from bushel.domain.ids import attempt_id
+from tests.control.lifecycle_world import World, task
 
 
 def test_a_job_runs_and_succeeds(world: World) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from tests.control.farm import GIB, make_farm, node, over_committed, rows, run_dry, same_as_loaded, scheduler, submit_job
-from tests.control.lifecycle_world import World
 
 from bushel.control import schedule
 from bushel.control.fleet import set_cordon
@@ -18,6 +16,8 @@ from bushel.scheduling.plan import Policy, plan
 from bushel.spec.tenancy import QueueChange
 from bushel.store import leases as leader
 from bushel.store.database import Database
+from tests.control.farm import GIB, make_farm, node, over_committed, rows, run_dry, same_as_loaded, scheduler, submit_job
+from tests.control.lifecycle_world import World
 
 
 @pytest.fixture

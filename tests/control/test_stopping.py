@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.control.lifecycle_world import World
 
 from bushel.control.cancel import cancel_job, cancel_matching, stop_attempts
 from bushel.domain.errors import Forbidden, NotFound
@@ -11,6 +10,7 @@ from bushel.domain.lifecycle import Reason
 from bushel.domain.permissions import Role
 from bushel.domain.principal import Principal
 from bushel.store.job_pages import JobFilter
+from tests.control.lifecycle_world import World
 
 
 def test_what_has_not_started_is_cancelled_at_once(world: World) -> None:

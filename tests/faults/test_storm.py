@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.faults.ledger import Ledger, check_invariants
 from tests.faults.platform import LEASE_SECONDS, Platform, node, running_platform, wait_for
 

@@ -7,9 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.installation.conftest import Installation, wait_until
-
 from bushel.installation import parts
+from tests.installation.conftest import Installation, wait_until
 
 
 def test_a_backup_of_a_running_installation_is_restored_with_its_positions(installation: Installation, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.installation.conftest import Installation
 
 pytestmark = pytest.mark.faults

@@ -7,9 +7,9 @@ import signal
 import socket
 
 import pytest
-from tests.installation.conftest import Installation, wait_until
 
 from bushel.installation.processes import is_alive
+from tests.installation.conftest import Installation, wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.installation.conftest import Installation, wait_until
 
 from bushel.installation.processes import is_alive
+from tests.installation.conftest import Installation, wait_until
 
 NewInstallation = Callable[..., Installation]
 

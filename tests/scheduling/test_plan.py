@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.scheduling.worlds import NOW, POLICY, World, fleet, group, held, job, ready_jobs, request, shape, shapes, tight_worlds, worlds
 
 from bushel.domain.job import GroupShape
 from bushel.domain.ranges import IndexRanges
 from bushel.scheduling.entities import Cluster, LiveAttempt, Node, Queue, Run, ShapeClass
 from bushel.scheduling.plan import Cause, Plan, Policy, Start, plan
 from bushel.scheduling.snapshot import Snapshot
+from tests.scheduling.worlds import NOW, POLICY, World, fleet, group, held, job, ready_jobs, request, shape, shapes, tight_worlds, worlds
 
 MANY = settings(max_examples=120, deadline=None)
 
