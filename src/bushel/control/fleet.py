@@ -13,16 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bushel.control.audit import audit
+from bushel.control.node_reports import clean_nodes
 from bushel.domain.errors import Conflict, Forbidden, NotFound
-from bushel.domain.foreign import LARGEST, clean_text
 from bushel.domain.principal import Principal
 from bushel.store import clusters, nodes, tokens
 from bushel.store.database import SCHEDULE, Event, Transaction
-
-NODES_LIMIT = 10_000
-LONGEST_NAME = 253
-_MOST_PARTS = 64
-_LONGEST_DETAIL = 8
 
 
 def operator_path(tx: Transaction) -> str:
@@ -164,7 +159,7 @@ def apply_nodes(
     """Take over an agent's list of nodes; those missing from a complete one are lost."""
     if reported is None:
         return
-    fresh = {node["name"]: node for raw in reported[:NODES_LIMIT] if (node := _clean(raw)) is not None}
+    fresh = clean_nodes(reported)
     known = nodes.of_cluster(tx, cluster_id)
     changed = [node for name, node in fresh.items() if name not in known or _differs(known[name], node)]
     details = {name: node["detail"] for name, node in fresh.items() if name in known and node["detail"] != known[name]["detail"]}
@@ -187,45 +182,3 @@ def apply_nodes(
 
 def _differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return any(before[name] != after[name] for name in ("capacity", "labels", "topology", "state"))
-
-
-def _clean(raw: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A node report without what cannot be; None if it has no usable name."""
-    name = clean_text(str(raw.get("name", "")), LONGEST_NAME)
-    if not name or "/" in name or raw.get("state") not in ("ready", "lost"):
-        return None
-    capacity, labels, topology, detail = (raw.get(field) for field in ("capacity", "labels", "topology", "detail"))
-    return {
-        "name": name,
-        "state": raw["state"],
-        "capacity": {
-            clean_text(str(resource), LONGEST_NAME): amount
-            for resource, amount in _some(capacity).items()
-            if type(amount) is int and 0 <= amount <= LARGEST
-        },
-        "labels": {clean_text(str(key), LONGEST_NAME): clean_text(str(value), LONGEST_NAME) for key, value in _some(labels).items()},
-        "topology": [
-            [clean_text(str(level), LONGEST_NAME), clean_text(str(place), LONGEST_NAME)]
-            for level, place in (topology if isinstance(topology, list) else [])[:_MOST_PARTS]
-        ],
-        "detail": _clean_detail(detail if isinstance(detail, Mapping) else {}, _LONGEST_DETAIL),
-    }
-
-
-def _some(mapping: Any) -> dict[Any, Any]:
-    return dict(list(mapping.items())[:_MOST_PARTS]) if isinstance(mapping, Mapping) else {}
-
-
-def _clean_detail(value: Any, depth: int) -> Any:
-    """Facts for people: short texts, numbers that JSON has, not too deep."""
-    if depth == 0:
-        return None
-    if isinstance(value, Mapping):
-        return {clean_text(str(key), LONGEST_NAME): _clean_detail(inner, depth - 1) for key, inner in list(value.items())[:_MOST_PARTS]}
-    if isinstance(value, list | tuple):
-        return [_clean_detail(inner, depth - 1) for inner in value[:_MOST_PARTS]]
-    if isinstance(value, str):
-        return clean_text(value, 1000)
-    if isinstance(value, float) and not (-1e300 < value < 1e300):
-        return None
-    return value if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) <= LARGEST) else None
