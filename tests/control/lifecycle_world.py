@@ -233,6 +233,10 @@ class World:
         with self.database.transaction() as tx:
             return [row["kind"] for row in tx.all("select kind from events where job_id = %s order by written_by, id", (job_id,))]
 
+    def told(self, job_id: int) -> list[dict[str, Any]]:
+        with self.database.transaction() as tx:
+            return [row["body"] for row in tx.all("select body from events where job_id = %s order by written_by, id", (job_id,))]
+
     def results(self, job_id: int) -> dict[str, str]:
         with self.database.transaction() as tx:
             return _results(tx, job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -35,6 +36,55 @@ def test_a_job_runs_and_succeeds(world: World) -> None:
         "attempt.ended",
         "job.succeeded",
     ]
+
+
+def test_a_task_that_ended_before_it_was_told_to_run_has_run_all_the_same(world: World) -> None:
+    job = world.submit()
+    [key] = world.place(job)
+    with world.database.transaction() as tx:
+        created = tx.one("update attempts set created_at = now() - interval '10 s' returning created_at")["created_at"]
+    started, ended = created + timedelta(seconds=1), created + timedelta(seconds=3)
+    world.run_to(key, 0, started_at=started.isoformat(), ended_at=ended.isoformat())
+    assert (world.attempt(key)["started_at"], world.attempt(key)["ended_at"]) == (started, ended)
+    assert world.job(job)["started_at"] == started
+    assert world.kinds(job) == ["job.submitted", "job.starting", "attempt.running", "attempt.ended", "job.succeeded"]
+    versions = [event["version"] for event in world.told(job) if "attempt" in event]
+    assert versions == [2, 3]
+    assert world.attempt(key)["version"] == 3
+
+
+@pytest.mark.parametrize("away_seconds", [-3600, -4, 4, 3600])
+def test_the_clock_of_an_agent_is_believed_within_what_is_possible(world: World, away_seconds: float) -> None:
+    job = world.submit()
+    [key] = world.place(job)
+    created = world.attempt(key)["created_at"]
+    started, ended = (created + timedelta(seconds=away_seconds + seconds) for seconds in (0, 0.5))
+    world.run_to(key, 0, started_at=started.isoformat(), ended_at=ended.isoformat())
+    attempt = world.attempt(key)
+    with world.database.transaction() as tx:
+        assert created <= attempt["started_at"] <= attempt["ended_at"] <= tx.now
+    assert world.job(job)["started_at"] == attempt["started_at"]
+
+
+@pytest.mark.parametrize(
+    "text", ["yesterday", "2026-01-01", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00"]
+)
+def test_a_time_that_is_none_counts_for_nothing(world: World, text: str) -> None:
+    job = world.submit()
+    [key] = world.place(job)
+    world.run_to(key, 0, started_at=text, ended_at=text)
+    assert world.job(job)["state"] == "succeeded"
+    assert world.attempt(key)["started_at"] >= world.attempt(key)["created_at"]
+
+
+def test_an_attempt_that_never_started_has_not_run(world: World) -> None:
+    job = world.submit()
+    [key] = world.place(job)
+    agent = world.agents[0]
+    world.sync(agent, agent.report(key, "ended", {"rank": 0, "state": "ended", "reason": "start_failed", "started_at": None}))
+    assert world.attempt(key)["started_at"] is None
+    assert world.job(job)["started_at"] is None
+    assert "attempt.running" not in world.kinds(job)
 
 
 def test_a_task_that_its_agent_stops_says_why(world: World) -> None:

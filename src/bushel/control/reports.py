@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -126,14 +128,21 @@ class Moves:
             progress=None if report.progress is None else Jsonb(report.progress),
             report_version=report.version,
             started=any(task["state"] != "starting" and task.get("started_at") for task in tasks) or report.state is AttemptState.RUNNING,
+            started_at=min(_times(tasks, "started_at"), default=None),
+            ended_at=max(_times(tasks, "ended_at"), default=None),
         )
         if report.progress is not None:
             row["progress"] = report.progress
             if not job.is_array:
                 job.progress, job.dirty = change.progress, True
+        if after is AttemptState.ENDED and any(task["state"] != "ended" for task in tasks):
+            return
+        job.started = job.started or change.started
+        if change.started and before is AttemptState.STARTING and after is not AttemptState.RUNNING:  # it was over before it was told
+            self._tell("attempt.running", job, row, state=AttemptState.RUNNING)
+            row["version"] += 1
+            change.steps = 2
         if after is AttemptState.ENDED:
-            if any(task["state"] != "ended" for task in tasks):
-                return
             ends = [_task_end(task) for task in tasks]
             self.reported_ends.add(change.key)
             self._end(job, row, judge(ends, task_count, Reason(row["stop_reason"]) if row["stop_reason"] else None), change)
@@ -269,6 +278,15 @@ def _checkpoint(progress: Any) -> str | None:
 def _usage(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Summed over ranks."""
     return {name: min(sum(task.get("usage", {}).get(name, 0) for task in tasks), LARGEST_USAGE) for name in _USAGE}
+
+
+def _times(tasks: Sequence[Mapping[str, Any]], name: str) -> Iterator[datetime]:
+    """Those that make sense and say of which zone they are."""
+    for task in tasks:
+        with suppress(KeyError, ValueError):
+            time = datetime.fromisoformat(task[name])
+            if time.tzinfo is not None and 1970 < time.year < 9999:
+                yield time
 
 
 def _task_end(task: Mapping[str, Any]) -> TaskEnd:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -58,22 +59,36 @@ _LOCK_OF_JOBS = f"""
     order by a.job_id, a.index, a.number for update of a
 """
 
-_WRITE = """
+CLOCK_SKEW_SECONDS = 5
+"""An agent's time that lies further than this outside of what is possible counts for nothing; the database's is taken."""
+
+
+def _of_agent(time: str) -> str:
+    """A time of the agent's clock, moved to between the making of the attempt and now if it is not far from it; else null."""
+    skew = f"interval '{CLOCK_SKEW_SECONDS} s'"
+    return f"case when {time} between a.created_at - {skew} and now() + {skew} then least(greatest({time}, a.created_at), now()) end"
+
+
+_STARTED_AT = f"coalesce(a.started_at, case when n.started then coalesce({_of_agent('n.started_at')}, now()) end)"
+
+_WRITE = f"""
     update attempts a set
         state = n.state, stop_reason = coalesce(n.stop_reason, a.stop_reason),
         stop_grace_seconds = coalesce(n.stop_grace_seconds, a.stop_grace_seconds), outcome = n.outcome,
         failure_class = n.failure_class, reason = n.reason, message = n.message, exit_code = n.exit_code, signal = n.signal,
         tasks = coalesce(n.tasks, a.tasks), usage = coalesce(n.usage, a.usage), progress = coalesce(n.progress, a.progress),
         desired_version = coalesce(n.desired_version, a.desired_version), report_version = coalesce(n.report_version, a.report_version),
-        started_at = case when n.started then coalesce(a.started_at, now()) else a.started_at end,
-        ended_at = case when n.state = 'ended' then now() end,
-        version = a.version + 1
+        started_at = {_STARTED_AT},
+        ended_at = case when n.state = 'ended' then greatest(coalesce({_of_agent("n.ended_at")}, now()), {_STARTED_AT}) end,
+        version = a.version + n.steps
     from unnest(
         %s::bigint[], %s::int[], %s::int[], %s::text[], %s::text[], %s::double precision[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::int[], %s::int[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::bigint[], %s::bigint[], %s::boolean[]
+        %s::text[], %s::int[], %s::int[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::bigint[], %s::bigint[], %s::boolean[],
+        %s::timestamptz[], %s::timestamptz[], %s::int[]
     ) n (
         job_id, index, number, state, stop_reason, stop_grace_seconds, outcome, failure_class, reason,
-        message, exit_code, signal, tasks, usage, progress, desired_version, report_version, started
+        message, exit_code, signal, tasks, usage, progress, desired_version, report_version, started,
+        started_at, ended_at, steps
     )
     where a.job_id = n.job_id and a.index = n.index and a.number = n.number
 """
@@ -127,6 +142,9 @@ class AttemptChange:
     desired_version: int | None = None
     report_version: int | None = None
     started: bool = False
+    started_at: datetime | None = None  # by the agent's clock, as ended_at
+    ended_at: datetime | None = None
+    steps: int = 1  # how many states it went on by
 
 
 @dataclass(slots=True)
@@ -197,6 +215,9 @@ def write(tx: Transaction, changes: Sequence[AttemptChange]) -> None:
             [change.desired_version for change in changes],
             [change.report_version for change in changes],
             [change.started for change in changes],
+            [change.started_at for change in changes],
+            [change.ended_at for change in changes],
+            [change.steps for change in changes],
         ],
     )
     reach("attempts.after_write")

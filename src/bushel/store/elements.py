@@ -35,7 +35,8 @@ _WRITE = """
         stopping_count = n.stopping, succeeded_count = n.succeeded, failed_count = n.failed, cancelled_count = n.cancelled,
         exit_code = n.exit_code, failure_class = n.failure_class, progress = coalesce(n.progress, j.progress),
         first_failure = coalesce(j.first_failure, n.first_failure),
-        started_at = case when n.started then coalesce(j.started_at, now()) else j.started_at end,
+        started_at = case when j.started_at is null and n.started
+            then coalesce((select min(a.started_at) from attempts a where a.job_id = j.id), now()) else j.started_at end,
         ended_at = case when n.ended then now() end,
         dependents_due = n.ended and exists (select from dependencies d where d.on_job_id = j.id and d.met_at is null),
         version = j.version + 1
