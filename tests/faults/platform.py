@@ -143,6 +143,7 @@ class Platform:
             self._add_cluster(cluster, nodes)
         self.query("select make_event_partitions('2020-01-06', 1)")  # too old to keep
         if armed:
+            (self.home.state / "secret.key").unlink(missing_ok=True)  # nothing is sealed with it yet
             self.environment |= {"BUSHEL_FAILPOINT": ",".join(armed), "BUSHEL_FAILPOINT_MARKS": str(self.marks)}
             self.parts["api"].kill(signal.SIGTERM)
             self.parts["api"].ended()
@@ -164,6 +165,15 @@ class Platform:
             self.start(name)
         return died
 
+    def kill_agent_side(self, cluster: str) -> None:
+        """SIGKILL an agent, its launchers and shims, and the tasks, all of them stopped first so that none notices."""
+        others = [part.process.pid for name, part in self.parts.items() if name != f"agent-{cluster}" and part.process is not None]
+        victims = [pid for pid in self._processes() if pid not in others and _parent(pid) not in others]
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in victims:
+                with suppress(OSError):
+                    os.kill(pid, how)
+
     def down(self) -> None:
         """Stop everything, the tasks as well."""
         for name in sorted(self.parts, key=lambda name: name == "postgres"):
@@ -180,13 +190,21 @@ class Platform:
         self._kill_tasks()
 
     def _kill_tasks(self) -> None:
-        """Processes that have our home in their environment or command line are ours: nothing may outlive a test."""
+        """Nothing may outlive a test."""
+        for pid in self._processes():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _processes(self) -> list[int]:
+        """All processes that have our folder in their environment or command line."""
         marker = str(self.folder).encode()
+        found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with suppress(OSError):
                     if marker in (entry / "environ").read_bytes() or marker in (entry / "cmdline").read_bytes():
-                        os.kill(int(entry.name), signal.SIGKILL)
+                        found.append(int(entry.name))
+        return found
 
     def _add_cluster(self, name: str, nodes: Sequence[Mapping[str, Any]]) -> None:
         with suppress(Refused):
@@ -326,6 +344,12 @@ def running_platform(clusters: Mapping[str, Sequence[Mapping[str, Any]]], **opti
     platform.down()
     for place in (Path(platform.embedded.folder), folder):
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def node(name: str, cpu: int = 8, memory_gib: int = 16) -> dict[str, Any]:

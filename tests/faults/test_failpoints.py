@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.faults.ledger import Ledger, check_invariants
-from tests.faults.platform import Platform, node, running_platform, wait_for
 
 import bushel
 from bushel.client.workdir import pack
+from tests.faults.ledger import Ledger, check_invariants
+from tests.faults.platform import Platform, node, running_platform, wait_for
 
 SOURCE = Path(bushel.__file__).parent
 
@@ -81,19 +81,21 @@ def test_kills_at_these_points_lose_nothing_and_double_nothing(armed: list[str])
         wait_for(f"kills at all of {armed}", lambda: platform.mend() or platform.reached() == set(armed), 30)
 
 
-EXPECTED = ["succeeded"] * 9 + ["failed", "succeeded", "cancelled", "succeeded"]
+EXPECTED = ["succeeded"] * 9 + ["failed", "succeeded", "cancelled", "succeeded", "succeeded"]
 
 
 def work(platform: Platform, ledger: Ledger) -> list[str]:
-    """Every shape of job: single, with a work folder and a secret, array, gang, dependent, requeued, retried, failing, cancelled, given up.
+    """Every shape of job, and every way to end.
 
-    For the last one the agent is frozen past its lease. A partition of events that is too old to keep is there too.
+    One loses its agent and all that watched it at one blow; for the last one the agent is frozen past its lease. A partition
+    of events that is too old to keep is there too.
     """
     key = f"work-{time.time_ns()}"
     effect = ledger.script
     small = {"cpu": 0.5, "memory": "64MiB"}
     again = f'if [ "$BUSHEL_ATTEMPT" -ge 2 ]; then {effect}; else exit 75; fi'
     retried = f'if [ "$BUSHEL_ATTEMPT" -ge 2 ]; then {effect}; else exit 3; fi'
+    second_time = f'[ "$BUSHEL_ATTEMPT" -ge 2 ] || sleep 300; {effect}'
     retry = {"attempts": 3, "on": ["application", "infrastructure", "preempted"], "backoff": "1s"}
     platform.put("/v1/secrets/PASSWORD?scope=home/main/main", b'{"value": "correct horse"}', "application/json")
     with pack(None, extra={"script.sh": effect.encode()}).file as archive:
@@ -113,17 +115,24 @@ def work(platform: Platform, ledger: Ledger) -> list[str]:
         {"name": "failing", "run": f"{effect}; exit 4", "resources": small},
         {"name": "after-failure", "run": effect, "resources": small, "after": [{"job": "failing", "on": "failure"}]},
         {"name": "cancelled", "run": "sleep 300", "resources": small, "labels": {"to": "cancel"}},
-        {"name": "given-up", "run": f'[ "$BUSHEL_ATTEMPT" -ge 2 ] || sleep 300; {effect}', "resources": small},
+        *(
+            {"name": name, "run": f'[ "$BUSHEL_ATTEMPT" -ge 2 ] || sleep 300; {effect}', "resources": small}
+            for name in ("lost", "given-up")
+        ),
     ]
     jobs = platform.submit(*documents, key=key)
-    *_, cancelled, given_up = jobs
+    *_, cancelled, lost = jobs
     wait_for("the job to cancel to run", lambda: running(platform, cancelled), 90)
     platform.ask("POST", "/v1/jobs/cancel", {"filter": {"labels": {"to": "cancel"}}}, key=f"cancel-{key}")
+    wait_for("the job to lose to run", lambda: running(platform, lost), 90)
+    platform.kill_agent_side("fire")
+    wait_for("its first attempt to be lost", lambda: not running(platform, lost), 90)
+    (given_up,) = platform.submit({"name": "given-up", "run": second_time, "resources": small}, key=f"given-up-{key}")
     wait_for("the job to be given up to run", lambda: running(platform, given_up), 90)
     platform.parts["agent-fire"].kill(signal.SIGSTOP)
     wait_for("its first attempt to be given up", lambda: not running(platform, given_up), 90)
     platform.parts["agent-fire"].kill(signal.SIGCONT)
-    return jobs
+    return [*jobs, given_up]
 
 
 def running(platform: Platform, job: str) -> bool:
