@@ -87,7 +87,7 @@ def test_what_is_not_bushel_is_said(environment: dict[str, str]) -> None:
         (["lss"], "Did you mean ls?"),
         (["queue", "lst"], "Did you mean ls?"),
         (["ls", "--stat", "x"], "Did you mean --state?"),
-        (["ls", "--state", "asleep"], "invalid choice"),
+        (["ls", "--state", "asleep"], "--state asleep: write held, queued"),
         (["ls", "--", "x"], "nothing may stand behind --"),
         (["submit"], "nothing to run"),
         (["submit", "missing.yaml"], "missing.yaml: no such file or directory"),

@@ -41,7 +41,7 @@ def test_it_counts_what_is_in_the_way_node_by_node(farm: World) -> None:
     assert not explanation["starts_now"]
     found = {(reason["code"], reason["count"]): reason["sentence"] for reason in explanation["reasons"]}
     assert found["busy", 2] == "2 nodes have less than 2 CPUs free"
-    assert found["cluster", 2] == "2 nodes are not in the cluster c0"
+    assert found["cluster", 2] == "2 nodes are outside the cluster c0"
     assert "has waited" in explanation["sentence"]
 
 

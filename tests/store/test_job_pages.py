@@ -116,3 +116,14 @@ def test_a_search_that_takes_long_ends_its_page_and_goes_on_from_there(database:
         assert first.next_before is not None
         assert len(first.rows) < 50
         assert first.next_before == rows[-1]["id"] + 1 - 50
+
+
+@pytest.mark.parametrize("wanted", [JobFilter(), JobFilter(submitter_id=1, states=("failed", "queued")), JobFilter(name="train*")])
+def test_a_total_that_is_small_is_exact_and_a_large_one_is_never_less_than_what_was_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch, wanted: JobFilter
+) -> None:
+    with database.transaction() as tx:
+        count = sum(selected(row, wanted) for row in fill(tx, 120))
+        assert job_page(tx, wanted, before_id=None, limit=7).estimated_total == count
+        monkeypatch.setattr(job_pages, "MOST_COUNTED", 20)
+        assert (job_page(tx, wanted, before_id=None, limit=7).estimated_total or 0) > 20

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _jobs_argument(parser: argparse.ArgumentParser, *, count: str = "+") -> None:
-    parser.add_argument("jobs", metavar="JOB", nargs=count, help="id, or name of the newest")
+    parser.add_argument("jobs", metavar="JOB", nargs=count, help="id, or a name: the newest job of that name")
 
 
 def _each(
@@ -39,7 +39,8 @@ def _each(
                 raise
             from bushel.cli.failures import report
 
-            code = code or report(error, session)
+            this = report(error, session)
+            code = code or this
     if session.for_people:
         for job in changed:
             session.say(said(job))
@@ -63,7 +64,13 @@ def _cancel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--message", metavar="TEXT", help="why, for whoever looks at the job")
     several = parser.add_argument_group("instead of jobs, everything that all of these select")
     several.add_argument(
-        "-s", "--state", action="append", default=[], metavar="STATE", choices=(*STATES, "live"), help="held … stopping, or live"
+        "-s",
+        "--state",
+        action="append",
+        default=[],
+        metavar="STATE",
+        choices=(*STATES, "live"),
+        help=f"{', '.join(LIVE_STATES)}; or live: all of these",
     )
     several.add_argument("--queue", metavar="QUEUE")
     several.add_argument("--by", metavar="NAME", help="who submitted it; me is you")
@@ -96,7 +103,8 @@ def _cancel(options: argparse.Namespace, session: Session) -> int:
 
 def _cancelled(job: dict[str, Any], indices: str | None) -> str:
     if indices is not None:
-        return f"{_title(job)}: indices {indices} are told to stop"
+        which = f"index {indices} is" if indices.isdigit() else f"indices {indices} are"
+        return f"{_title(job)}: {which} told to stop"
     state = job["status"]["state"]
     if state == "stopping":
         return f"{_title(job)} is stopping: its tasks get the signal, then their grace"
@@ -104,7 +112,7 @@ def _cancelled(job: dict[str, Any], indices: str | None) -> str:
 
 
 def _cancel_many(options: argparse.Namespace, session: Session) -> int:
-    from bushel.cli.ls import filters
+    from bushel.cli.ls import COUNTED_TOTAL, filters, how_many_more
     from bushel.client.operations import jobs
 
     chosen = filters(options, session)
@@ -120,10 +128,10 @@ def _cancel_many(options: argparse.Namespace, session: Session) -> int:
         shown = min(10, len(found["items"]))
         more = found["next_page"] is not None
         if more or len(found["items"]) > shown:
-            session.note(f"  and about {total - shown:,} more" if total and total > shown else "  and more")
+            session.note(f"  and {how_many_more(total, shown).removeprefix('there are ')}")
         if not sys.stdin.isatty():
             raise Wrong("this cancels every job that matches", suggestion="say --yes to do it without being asked")
-        count = plural(len(found["items"]), "job") if not more else f"about {total:,} jobs" if total else "all of these jobs"
+        count = "all of these jobs" if not total else f"about {total:,} jobs" if total > COUNTED_TOTAL else plural(total, "job")
         if not session.confirm(f"Cancel {count}?"):
             session.note("nothing was cancelled")
             return exits.ERROR

@@ -49,7 +49,7 @@ def _lines(cluster: dict[str, Any]) -> Iterator[str]:
     yield f"  site      {cluster['site']}{law}"
     yield f"  engine    {cluster['engine']}"
     yield f"  nodes     {plural(cluster['node_count'], 'node')}, {plural(cluster['live_attempts'], 'attempt')} running"
-    yield f"  lease     epoch {cluster['epoch']}" + (f", until {ago(cluster['lease_expires_at'])}" if cluster["lease_expires_at"] else "")
+    yield f"  lease     epoch {cluster['epoch']}" + (f", ends {ago(cluster['lease_expires_at'])}" if cluster["lease_expires_at"] else "")
     for key, value in sorted(cluster["agent"].items()):
         yield f"  {plain(key.replace('_', ' ')):<9} {plain(value)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from bushel.cli import exits
@@ -50,11 +51,18 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=min(100, terminal_width(sys.stdout) or 100) - 2)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Sentences are wrapped, examples stay as they are."""
+        import textwrap
+
+        return "\n".join(indent + (line if line.startswith(" ") else textwrap.fill(line, width)) for line in text.splitlines())
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, what may have been meant, and ends with the exit code for it."""
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub("^argument ([^ ]+): invalid choice: '(.*)' \\(choose from (.*)\\)$", _bad_choice, message, flags=re.DOTALL)
         sys.stderr.write(f"{self.prog}: {message}{self._nearest(message)}\nSee: {self.prog} --help\n")
         raise SystemExit(exits.USAGE)
 
@@ -67,6 +75,12 @@ class Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         near = difflib.get_close_matches(rest.split()[0].split("=")[0], known, n=1, cutoff=0.5)
         return f". Did you mean {near[0]}?" if near else ""
+
+
+def _bad_choice(found: re.Match[str]) -> str:
+    """`--state gone: write held, queued or live`."""
+    names = found[3].replace("'", "").split(", ")
+    return f"{found[1].rpartition('/')[2]} {found[2]}: write {', '.join(names[:-1])} or {names[-1]}"
 
 
 def build_parser(name: str, command: Command) -> Parser:

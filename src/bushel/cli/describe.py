@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from bushel.cli.command import Command
-from bushel.cli.get import run_text, title, usage_text
-from bushel.cli.job_views import detail, is_array, job_name, task_progress
+from bushel.cli.get import next_steps, run_text, title, usage_text
+from bushel.cli.job_views import detail, gang_size, is_array, job_name, task_progress
 from bushel.cli.session import Session
 from bushel.cli.words import clock, duration, epoch_seconds, plain, plural
 
@@ -34,7 +34,7 @@ _EVENTS = {
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOB", help="id, or name of the newest")
+    parser.add_argument("job", metavar="JOB", help="id, or a name: the newest job of that name")
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -56,9 +56,9 @@ def _run(options: argparse.Namespace, session: Session) -> None:
         return
     for line in story(job, attempts, happened, session):
         session.say(line)
-    next_steps = _next(job)
-    if next_steps:
-        session.next(*next_steps)
+    steps = next_steps(job)
+    if steps:
+        session.next(*steps)
 
 
 def story(job: dict[str, Any], attempts: list[dict[str, Any]], happened: list[dict[str, Any]], session: Session) -> Iterator[str]:
@@ -101,6 +101,9 @@ def _submitted(job: dict[str, Any], happened: list[dict[str, Any]]) -> Entry:
     parts = [f"submitted by {metadata['submitter']}"]
     if total > 1:
         parts[0] += f", {plural(total, 'index', 'indices')}"
+    tasks = gang_size(job)
+    if tasks > 1:
+        parts[0] += f", a gang of {tasks:,} tasks"
     if metadata["retry_of"]:
         parts[0] += f", a retry of {metadata['retry_of']}"
     if request:
@@ -118,13 +121,13 @@ def _of_event(event: dict[str, Any]) -> Entry | None:
     if event["kind"] in ("job.stopping", "job.cancelled") and not _is_machinery(event["actor"]):
         text += f" by {plain(event['actor'])}"
     why = _why(body)
-    return event["at"], [text + (f": {why}" if why else "")]
+    return event["at"], [text + (f": {why}" if why and why != text else "")]
 
 
 def _told_by_attempt(event: dict[str, Any], attempts: list[dict[str, Any]]) -> bool:
     """Whether the end of the last attempt says the same as the end of the job."""
     single = all(attempt["index"] == attempts[0]["index"] for attempt in attempts)
-    return bool(attempts) and single and event["kind"] == f"job.{attempts[-1]['outcome']}" and event["kind"] != "job.cancelled"
+    return bool(attempts) and single and event["kind"] == f"job.{attempts[-1]['outcome']}"
 
 
 def _is_machinery(actor: str) -> bool:
@@ -169,7 +172,9 @@ def _ending(name: str, attempt: dict[str, Any]) -> list[str]:
         why = str(attempt["reason"]).replace("_", " ")
     lasted = ""
     if attempt["started_at"]:
-        lasted = f" after {duration(epoch_seconds(attempt['ended_at']) - epoch_seconds(attempt['started_at']))}"
+        seconds = epoch_seconds(attempt["ended_at"]) - epoch_seconds(attempt["started_at"])
+        lasted = f" after {duration(seconds)}" if seconds >= 0.05 else " at once"
+    why = _rank_that_failed(attempt) + why if why else why
     texts = [f"{name} {outcome}{lasted}" + (f": {why}" if why and attempt["outcome"] != "succeeded" else "")]
     if attempt["failure_class"] in ("infrastructure", "preempted"):
         texts.append(f"counted as {attempt['failure_class']}, not against your retries")
@@ -178,6 +183,14 @@ def _ending(name: str, attempt: dict[str, Any]) -> list[str]:
     if attempt["usage"]:
         texts.append(f"used {usage_text(attempt['usage'])}")
     return texts
+
+
+def _rank_that_failed(attempt: dict[str, Any]) -> str:
+    """`rank 3: ` of a gang of which one failed by itself; the others were stopped because of it."""
+    if sum(part["ranks"][1] - part["ranks"][0] for part in attempt["placement"]) < 2:
+        return ""
+    ranks = [task["rank"] for task in attempt.get("tasks") or () if task.get("reason") not in (None, "sibling_failed")]
+    return f"rank {ranks[0]}: " if len(ranks) == 1 else ""
 
 
 def _of_array(attempts: list[dict[str, Any]]) -> list[Entry]:
@@ -206,20 +219,6 @@ def _outlook(job: dict[str, Any], attempts: list[dict[str, Any]]) -> Iterator[st
         yield f"  waits     {detail(job)}"
     if status.get("usage") and len(attempts) > 1:
         yield f"  used      {usage_text(status['usage'])} in all"
-
-
-def _next(job: dict[str, Any]) -> list[str]:
-    job_id, status = job_name(job), job["status"]
-    if status["state"] == "queued":
-        return [f"bushel explain {job_id}"]
-    if status["state"] == "held":
-        return [f"bushel release {job_id}"] if status["reason"] == "user_hold" else [f"bushel explain {job_id}"]
-    if status["state"] == "failed":
-        index = f" --index {status['ranges']['failed'].split(',')[0].split('-')[0]}" if (status.get("ranges") or {}).get("failed") else ""
-        return [f"bushel logs {job_id}{index}", f"bushel retry {job_id}"]
-    if status["state"] in ("starting", "running"):
-        return [f"bushel logs -f {job_id}"]
-    return []
 
 
 COMMANDS = {"describe": Command("tell a job's story in the order of time", _run, _arguments)}

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_LABELS = {"array_limit": "array", "kept_free": "kept free"}
+_LABELS = {"array_limit": "array", "kept_free": "kept free", "dependency": "after"}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOB", help="id, or name of the newest")
+    parser.add_argument("job", metavar="JOB", help="id, or a name: the newest job of that name")
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -32,6 +32,8 @@ def lines(explanation: dict[str, Any], session: Session) -> Iterator[str]:
     """The sentence, then what keeps it waiting by topic, then the ways out."""
     name, job = explanation["name"], explanation["job"]
     sentence = plain(explanation["sentence"])
+    for reason in explanation["reasons"]:
+        sentence = sentence.removesuffix(f": {plain(reason['sentence'])}")  # it is said below
     own = sentence.startswith(f"{name} ")
     head = f"{session.paint(name, 'bold')} {job}{' ' if own else ': '}{sentence.removeprefix(f'{name} ')}"
     yield head + (f" (queue {explanation['queue']})" if explanation["waited_seconds"] is not None else "")

@@ -66,6 +66,8 @@ def _explain(error: Exception, session: Session) -> tuple[str, str | None, int]:
 def _dotted(pointer: str) -> str:
     """`/resources/gpu` as `resources.gpu: `."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    if parts[:1] in (["path"], ["query"]):  # of the request's address: people wrote it on the command line
+        parts = parts[1:]
     return ".".join(parts) + ": " if parts else ""
 
 

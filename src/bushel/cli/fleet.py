@@ -9,12 +9,12 @@ from bushel.cli.mistakes import Wrong
 from bushel.cli.output import Column, show_list, show_object
 from bushel.cli.session import Session
 from bushel.cli.tenancy_common import every
-from bushel.cli.words import ago, amounts, plain, plural
+from bushel.cli.words import ago, amounts, plain, plural, short_amounts, size
 from bushel.client.operations import fleet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 
@@ -41,9 +41,10 @@ NODE_COLUMNS = (
     Column("NODE", node_name, least=12),
     Column("SITE", lambda node: node["site"], weight=1),
     Column("STATE", _state, style=_state_style),
-    Column("HAS", lambda node: amounts(node["capacity"]), least=14),
-    Column("FREE", lambda node: amounts(_free(node)) or "nothing", least=14, weight=3),
-    Column("REPORTED", lambda node: ago(node["reported_at"]), weight=2),
+    Column("HAS", lambda node: short_amounts(node["capacity"]), least=14),
+    Column("FREE", lambda node: short_amounts(_free(node)), least=14, weight=3),
+    Column("DISK", lambda node: size(node["capacity"]["disk"]) if node["capacity"].get("disk") else "–", right=True, wide=True),
+    Column("CHANGED", lambda node: ago(node["reported_at"]), weight=2),
     Column("LABELS", lambda node: " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())), wide=True, least=10),
 )
 
@@ -57,8 +58,15 @@ def _node_lines(node: dict[str, Any]) -> Iterator[str]:
     if node["labels"]:
         yield f"  labels    {' '.join(f'{key}={value}' for key, value in sorted(node['labels'].items()))}"
     for key, value in sorted(node["detail"].items()):
-        yield from _detail_lines(key, value)
-    yield f"  reported  {ago(node['reported_at'])}"
+        yield from _wrapped(_detail_lines(key, value))
+    yield f"  changed   {ago(node['reported_at'])}"
+
+
+def _wrapped(lines: Iterable[str]) -> Iterator[str]:
+    import textwrap
+
+    for line in lines:
+        yield from textwrap.wrap(line, 100, subsequent_indent=" " * 14, break_long_words=False)
 
 
 def _detail_lines(key: str, value: Any) -> Iterator[str]:

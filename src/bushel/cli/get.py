@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", metavar="JOB", nargs="+", help="id, or name of the newest")
+    parser.add_argument("jobs", metavar="JOB", nargs="+", help="id, or a name: the newest job of that name")
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -29,9 +29,25 @@ def _run(options: argparse.Namespace, session: Session) -> None:
     if len(found) == 1:
         show_object(session, found[0], name=job_name, lines=lambda job: lines(job, session))
         if session.for_people:
-            session.next(f"bushel describe {job_name(found[0])}", f"bushel logs {job_name(found[0])}")
+            session.next(f"bushel describe {job_name(found[0])}", *next_steps(found[0]))
     else:
         show_list(session, found, COLUMNS, name=job_name, empty="")
+
+
+def next_steps(job: dict[str, Any]) -> list[str]:
+    """What to do next about a job in this state."""
+    job_id, status = job_name(job), job["status"]
+    if status["state"] == "queued":
+        return [f"bushel explain {job_id}"]
+    if status["state"] == "held":
+        return [f"bushel release {job_id}"] if status["reason"] == "user_hold" else [f"bushel explain {job_id}"]
+    if status["state"] == "failed":
+        failed = (status.get("ranges") or {}).get("failed")
+        index = f" --index {failed.partition(',')[0].partition('-')[0]}" if failed else ""
+        return [f"bushel logs {job_id}{index}", f"bushel retry {job_id}"]
+    if status["state"] in ("starting", "running"):
+        return [f"bushel wait {job_id}" if is_array(job) else f"bushel logs -f {job_id}"]
+    return []
 
 
 def title(job: dict[str, Any], session: Session) -> str:
@@ -102,8 +118,8 @@ def run_text(spec: dict[str, Any]) -> str:
 def usage_text(usage: dict[str, Any]) -> str:
     """`12.4 CPU seconds, at most 1.5 GiB, read 3 GiB, wrote 10 MiB`."""
     parts = []
-    if usage.get("cpu_seconds") is not None:
-        seconds = usage["cpu_seconds"]
+    seconds = usage.get("cpu_seconds") or 0
+    if seconds >= 0.005:
         parts.append(f"{seconds:,.1f} CPU-seconds" if seconds >= 1 else f"{seconds:.2f} CPU-seconds")
     if usage.get("peak_memory_bytes"):
         parts.append(f"at most {size(usage['peak_memory_bytes'])} of memory")
@@ -111,7 +127,7 @@ def usage_text(usage: dict[str, Any]) -> str:
         parts.append(f"read {size(usage['read_bytes'])}")
     if usage.get("written_bytes"):
         parts.append(f"wrote {size(usage['written_bytes'])}")
-    return ", ".join(parts) or "nothing yet"
+    return ", ".join(parts) or "next to nothing"
 
 
 def running_for(status: dict[str, Any]) -> str:

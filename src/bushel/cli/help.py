@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from bushel.cli.command import Command
 
 
+_OTHER_NAMES = {
+    "delete": "cancel",
+    "jobs": "ls",
+    "kill": "cancel",
+    "list": "ls",
+    "log": "logs",
+    "ps": "ls",
+    "rm": "cancel",
+    "show": "get",
+    "start": "up",
+    "status": "get",
+    "stop": "cancel",
+    "tail": "logs",
+}
+"""What other tools call it."""
+
+
 def overview() -> int:
     lines = ["usage: bushel COMMAND [OPTIONS]", "", "Run batch jobs on every cluster you have.", ""]
     entries = {**COMMANDS, **GROUPS}
@@ -60,12 +77,17 @@ def unknown_command(verb: str) -> int:
     if verb.startswith("-"):
         sys.stderr.write(f"bushel: unknown option {verb}\nSee: bushel --help\n")
     else:
-        sys.stderr.write(f"bushel: there is no command {verb!r}{_nearest(verb, [*COMMANDS, *GROUPS])}\nSee: bushel --help\n")
+        sys.stderr.write(f"bushel: there is no command {verb!r}{_meant(verb)}\nSee: bushel --help\n")
     return exits.USAGE
+
+
+def _meant(verb: str) -> str:
+    other = _OTHER_NAMES.get(verb)
+    return f". Did you mean {other}?" if other else _nearest(verb, [*COMMANDS, *GROUPS])
 
 
 def _nearest(written: str, known: list[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(written, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(written, known, n=1, cutoff=0.6)
     return f". Did you mean {near[0]}?" if near else ""

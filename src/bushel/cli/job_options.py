@@ -113,7 +113,8 @@ def read_files(paths: list[str]) -> list[Document]:
                 with open(path, "rb") as file:
                     data, name = file.read(MOST_FILE_BYTES + 1), path
             except OSError as error:
-                raise Wrong(f"{path}: {(error.strerror or str(error)).lower()}") from error
+                command = f"to run a command, put -- before it: -- {' '.join(paths)}" if isinstance(error, FileNotFoundError) else None
+                raise Wrong(f"{path}: {(error.strerror or str(error)).lower()}", suggestion=command) from error
         if len(data) > MOST_FILE_BYTES:
             raise Wrong(f"{name} is longer than {MOST_FILE_BYTES // 1024**2} MiB")
         try:
@@ -178,8 +179,16 @@ def show_problems(session: Session, error: InvalidDocument, sources: list[Source
         session.note(_place(problem, sources, flags, batch))
     if len(problems) > 20:
         session.note(f"and {len(problems) - 20} more")
-    first = _field(problems[0].pointer, batch)
+    first = _field(_meant(problems[0]), batch)
     session.note(f"See {REFERENCE}{'#' + first.replace('.', '-') if first else ''}, or: bushel schema job")
+
+
+def _meant(problem: FieldProblem) -> str:
+    """The pointer to the field, or, where there is none of that name, to the one that was probably meant, else to what holds it."""
+    if problem.code != "unknown_field":
+        return problem.pointer
+    holder = problem.pointer.rpartition("/")[0]
+    return f"{holder}/{problem.suggestion}" if problem.suggestion else holder
 
 
 def _place(problem: FieldProblem, sources: list[Source | None], flags: dict[str, Any], batch: bool) -> str:

@@ -6,6 +6,7 @@ from bushel.cli.words import ago, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 STATE_STYLES = {
@@ -22,6 +23,8 @@ STATE_STYLES = {
 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
+_REASONS = {"waiting": "", "dependency": "until other jobs have ended", "user_hold": "until it is released"}
+
 
 def job_name(job: dict[str, Any]) -> str:
     return str(job["metadata"]["id"])
@@ -34,6 +37,12 @@ def state_style(job: dict[str, Any]) -> tuple[str, ...]:
 def is_array(job: dict[str, Any]) -> bool:
     """Also an array of one index; lists leave out the document that says so."""
     return job["status"]["counts"]["total"] > 1 or "array" in (job.get("spec") or {})
+
+
+def gang_size(job: Mapping[str, Any]) -> int:
+    """How many tasks start together; 1 without a gang."""
+    spec = job.get("spec") or {}
+    return spec.get("nodes") or sum(group.get("count", 1) for group in spec.get("groups") or []) or 1
 
 
 def only_index(job: dict[str, Any]) -> int | None:
@@ -73,10 +82,10 @@ def detail(job: dict[str, Any]) -> str:
         return ""
     if status.get("message"):
         return plain(status["message"])
-    if status.get("exit_code") not in (None, 0):
+    if status.get("exit_code") not in (None, 0) and not (is_array(job) and status["state"] in ("starting", "running")):
         return f"exit code {status['exit_code']}"
     reason = status.get("reason") or ""
-    return "" if reason == "waiting" else reason.replace("_", " ")
+    return _REASONS.get(reason, reason.replace("_", " "))
 
 
 def places(job: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bushel.cli.session import terminal_width
 from bushel.cli.terminal import defused
-from bushel.cli.words import shorten
+from bushel.cli.words import shorten, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Live:
         if not self._on:
             return
         columns = (terminal_width(self._err) or 80) - 1
-        text = "".join(f"{shorten(defused(line), columns)}\x1b[K\n" for line in lines)
+        text = "".join(f"{_fitted(defused(line), columns)}\x1b[K\n" for line in lines)
         self._err.write(self._back() + text + "\x1b[J")
         self._err.flush()
         self._shown = len(lines)
@@ -51,6 +51,14 @@ class Live:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.clear()
+
+
+def _fitted(line: str, columns: int) -> str:
+    """At most so many columns; colours take none, and go where something has to be cut."""
+    import re
+
+    bare = re.sub("\x1b\\[[0-9;]*m", "", line)
+    return line if width(bare) <= columns else shorten(bare, columns)
 
 
 def bar(done: float, total: float, columns: int = BAR_COLUMNS) -> str:

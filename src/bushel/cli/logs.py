@@ -7,7 +7,7 @@ import argparse
 from bushel.cli import exits
 from bushel.cli.command import Command
 from bushel.cli.following import PATIENCE_SECONDS, Printer, follow_output
-from bushel.cli.job_views import TERMINAL_STATES, is_array, only_index
+from bushel.cli.job_views import TERMINAL_STATES, gang_size, is_array, only_index
 from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 from bushel.client.log_records import LogNotice
@@ -20,7 +20,7 @@ PAGE_BYTES = 1024 * 1024
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOB", help="id, or name of the newest")
+    parser.add_argument("job", metavar="JOB", help="id, or a name: the newest job of that name")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
     parser.add_argument("--index", metavar="N", type=int, help="of an array")
     parser.add_argument("--attempt", metavar="N", type=int, help="default: the latest")
@@ -74,6 +74,8 @@ def _print_now(options: argparse.Namespace, session: Session, job: dict[str, Any
     tasks = _tasks(options, session, job)
     for index, attempt, rank in tasks:
         _print_task(options, session, job, printer, (index, attempt, rank))
+    if not tasks and options.attempt is not None:
+        raise Wrong(f"{job['metadata']['name']} {job['metadata']['id']} has no attempt {options.attempt}")
     if not tasks:
         session.note(f"{job['metadata']['name']} {job['metadata']['id']} has printed nothing yet: it is {job['status']['state']}")
     return exits.OK
@@ -124,13 +126,7 @@ def _tasks(options: argparse.Namespace, session: Session, job: dict[str, Any]) -
 
 
 def _several_tasks(job: dict[str, Any], options: argparse.Namespace) -> bool:
-    spec = job.get("spec") or {}
-    gang = (
-        (spec.get("nodes") or 1) > 1
-        or len(spec.get("groups") or []) > 1
-        or any(group.get("count", 1) > 1 for group in spec.get("groups") or [])
-    )
-    return (is_array(job) and options.index is None) or (gang and options.rank is None)
+    return (is_array(job) and options.index is None) or (gang_size(job) > 1 and options.rank is None)
 
 
 COMMANDS = {

@@ -17,6 +17,9 @@ STATES = ("held", "queued", "starting", "running", "stopping", "succeeded", "fai
 LIVE_STATES = STATES[:5]
 PAGE_ITEMS = 1000
 
+COUNTED_TOTAL = 1000
+"""Totals up to this are exact, as the server promises; larger ones are estimates."""
+
 COLUMNS = (
     Column("ID", job_name),
     Column("NAME", lambda job: job["metadata"]["name"], least=10),
@@ -34,7 +37,13 @@ COLUMNS = (
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-s", "--state", action="append", default=[], metavar="STATE", choices=(*STATES, "live"), help="held … cancelled, or live"
+        "-s",
+        "--state",
+        action="append",
+        default=[],
+        metavar="STATE",
+        choices=(*STATES, "live"),
+        help=f"{', '.join(STATES)}; or live: not ended",
     )
     parser.add_argument("--queue", metavar="QUEUE")
     parser.add_argument("--by", metavar="NAME", help="who submitted it; me is you")
@@ -88,8 +97,20 @@ def _run(options: argparse.Namespace, session: Session) -> None:
     empty = "no jobs match" if _filtered(options) else "no jobs yet\nNext: bushel run -- echo hello"
     show_list(session, items, COLUMNS, name=job_name, empty=empty)
     if page is not None and session.for_people:
-        more = f"about {total - len(items):,} more" if total and total > len(items) else "there are more"
-        session.note(f"{more}: bushel ls --limit {options.limit * 4}, or --all")
+        session.note(f"{how_many_more(total, len(items))}: bushel ls --limit {options.limit * 4}, or --all")
+
+
+def how_many_more(total: int | None, shown: int) -> str:
+    """`12 more` where the server has counted them, `about 1,230,000 more` where it estimates."""
+    if not total or total <= shown:
+        return "there are more"
+    return f"{total - shown:,} more" if total <= COUNTED_TOTAL else f"about {_rounded(total - shown):,} more"
+
+
+def _rounded(count: int) -> int:
+    """Three digits that count."""
+    unit = 10 ** max(0, len(str(count)) - 3)
+    return count // unit * unit
 
 
 def _filtered(options: argparse.Namespace) -> bool:

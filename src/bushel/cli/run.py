@@ -8,7 +8,7 @@ from bushel.cli import exits
 from bushel.cli.command import Command
 from bushel.cli.following import PATIENCE_SECONDS, Printer, follow_output
 from bushel.cli.job_options import add_job_options
-from bushel.cli.job_views import is_array
+from bushel.cli.job_views import gang_size, is_array
 from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 from bushel.cli.submit import submit
@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
     if options.hold:
         raise Wrong("a held job does not run", suggestion="bushel submit --hold")
-    submitted = submit(options, session)
+    submitted = submit(options, session, verb="run")
     if submitted is None:
         return exits.USAGE
     if len(submitted) > 1:
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     job = submitted[0]
     job_id = job["metadata"]["id"]
     session.note(f"{job['metadata']['name']} {job_id} {job['status']['state']} in {job['metadata']['project']}")
-    printer = Printer(session, apart=True, prefix=_gang(job), times=options.timestamps, array=False)
+    printer = Printer(session, apart=True, prefix=gang_size(job) > 1, times=options.timestamps, array=False)
     stream = logs.follow_logs(job_id, patience_seconds=PATIENCE_SECONDS)
     try:
         if is_array(job):
@@ -82,11 +82,6 @@ def _finish(session: Session, job: Mapping[str, Any], *, complete: bool) -> int:
     if state == "failed" and exit_code:
         return min(int(exit_code), 255) if int(exit_code) > 0 else exits.JOB_FAILED
     return _EXITS.get(state, exits.JOB_NOT_FINISHED) or (exits.OK if complete else exits.ERROR)
-
-
-def _gang(job: Mapping[str, Any]) -> bool:
-    spec = job.get("spec") or {}
-    return (spec.get("nodes") or 1) > 1 or sum(group.get("count", 1) for group in spec.get("groups") or []) > 1
 
 
 COMMANDS = {

@@ -31,7 +31,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--idempotency-key", metavar="KEY", help="the same key and jobs again give the same jobs, not new ones")
 
 
-def gather(options: argparse.Namespace, session: Session) -> tuple[list[dict[str, Any]], list[Source | None], dict[str, Any]]:
+def gather(options: argparse.Namespace, session: Session, verb: str) -> tuple[list[dict[str, Any]], list[Source | None], dict[str, Any]]:
     """The documents to send, where each was read, and what the flags said."""
     flags = fields_of_flags(options)
     if session.command:
@@ -39,7 +39,7 @@ def gather(options: argparse.Namespace, session: Session) -> tuple[list[dict[str
     files = getattr(options, "files", [])
     if not files:
         if not session.command:
-            raise Wrong("nothing to run", suggestion="bushel submit FILE, or bushel submit -- COMMAND")
+            raise Wrong("nothing to run", suggestion=f"bushel {verb} FILE, or bushel {verb} -- COMMAND")
         return [flags], [None], flags
     documents = read_files(files)
     if session.command and len(documents) > 1:
@@ -47,11 +47,11 @@ def gather(options: argparse.Namespace, session: Session) -> tuple[list[dict[str
     return [merge(document.value, flags) for document in documents], [document.source for document in documents], flags
 
 
-def submit(options: argparse.Namespace, session: Session) -> list[dict[str, Any]] | None:
-    """The jobs as the server has them; None when the documents were wrong, which has been said."""
+def submit(options: argparse.Namespace, session: Session, *, verb: str = "submit") -> list[dict[str, Any]] | None:
+    """The jobs as the server has them; None when the documents were wrong, which has been said. `verb` is the command's name."""
     from bushel.client.operations import jobs
 
-    values, sources, flags = gather(options, session)
+    values, sources, flags = gather(options, session, verb)
     # What a file says begins where the file lies, what a flag says where the person stands.
     folders = [os.path.dirname(source.file) if source is not None and "workdir" not in flags else "." for source in sources]
     batch = len(values) > 1
@@ -136,6 +136,8 @@ def _say_next(session: Session, submitted: list[dict[str, Any]], dry_run: bool) 
         job = submitted[0]["metadata"]["id"]
         if submitted[0]["status"]["state"] == "held" and submitted[0]["status"].get("reason") == "user_hold":
             session.next(f"bushel release {job}", f"bushel cancel {job}")
+        elif submitted[0]["status"]["counts"]["total"] > 1:
+            session.next(f"bushel wait {job}", f"bushel explain {job}", f"bushel cancel {job}")
         else:
             session.next(f"bushel logs -f {job}", f"bushel explain {job}", f"bushel cancel {job}")
     else:

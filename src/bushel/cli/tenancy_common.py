@@ -19,12 +19,18 @@ def every(session: Session, define: Callable[[str | None], Operation[Any]]) -> l
 
 
 def scope_of(session: Session, given: str | None) -> str:
-    """The scope named, or the project in use.
+    """The scope named, or the project in use, or the only project that there is.
 
     Raises:
-        Wrong: neither is known.
+        Wrong: there are several.
     """
     scope = given or session.project
-    if scope is None:
-        raise Wrong("which scope?", suggestion="--scope acme/research, or --project acme/research/vision")
-    return scope
+    if scope is not None:
+        return scope
+    from bushel.client.errors import InvalidDocument
+    from bushel.client.uploads import only_project
+
+    try:
+        return only_project(session.caller)
+    except InvalidDocument as error:
+        raise Wrong("which scope?", suggestion="--scope PATH, or --project PATH: bushel scope ls shows them") from error

@@ -36,4 +36,8 @@ def moment(text: str) -> str:
         epoch_seconds(text)
         return text
     except ValueError:
+        pass
+    try:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds(text)))
+    except Wrong:
+        raise Wrong(f"{text!r} is not a time. Write 5m, 2h or 3d for so long ago, 2026-11-24, or 2026-11-24T08:00:00Z") from None

@@ -29,7 +29,7 @@ COLUMNS = (
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-w", "--watch", action="store_true", help="go on until Ctrl-C")
-    parser.add_argument("-n", "--limit", metavar="N", type=int, default=30)
+    parser.add_argument("-n", "--limit", metavar="N", type=int, default=30, help="at most so many; default 30")
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:

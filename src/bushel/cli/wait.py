@@ -31,7 +31,7 @@ _ORDER = (exits.JOB_FAILED, exits.JOB_CANCELLED, exits.JOB_NOT_FOUND, exits.JOB_
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", metavar="JOB", nargs="+", help="id, or name of the newest")
+    parser.add_argument("jobs", metavar="JOB", nargs="+", help="id, or a name: the newest job of that name")
     parser.add_argument("--timeout", metavar="TIME", help="give up after this: 30s, 2h")
     parser.add_argument("--any", action="store_true", help="until the first of them ends")
 
@@ -133,7 +133,7 @@ def progress_line(job: Mapping[str, Any]) -> str:
         parts += [f"{counts[state]:,} {word}" for state, word in named.items() if counts[state]]
         if 0 < done < counts["total"] and counts["succeeded"] and status.get("started_at"):
             lasted = time.time() - epoch_seconds(status["started_at"])
-            parts.append(f"about {duration(lasted * (counts['total'] - done) / done)} left")
+            parts.append(f"about {duration(round(lasted * (counts['total'] - done) / done))} left")
         return "   ".join(parts)
     told = status.get("progress") or {}
     parts = [f"{head}  {status['state']}"]
@@ -157,7 +157,7 @@ def result_line(job: Mapping[str, Any]) -> str:
     why = detail(dict(job))
     counts = status["counts"]
     if counts["total"] > 1 and counts["failed"]:
-        why = f"{plural(counts['failed'], 'index', 'indices')} of {counts['total']:,} failed"
+        why = f"{counts['failed']:,} of {counts['total']:,} indices failed"
     return f"{job['metadata']['name']} {job['metadata']['id']} {status['state']}{lasted}" + (f": {why}" if why else "")
 
 
@@ -205,7 +205,7 @@ COMMANDS = {
         _run,
         _arguments,
         description=(
-            "Wait for jobs to end. The exit code: 0 all succeeded, 100 one failed, 103 one was cancelled,\n"
+            "Wait for jobs to end. The exit code: 0 all succeeded, 100 one failed, 103 one was cancelled, "
             "102 one was not found, 101 one had not ended when the time was up."
         ),
         examples="  bushel wait k7q2m\n  bushel wait --timeout 2h $(bushel ls -o name --state live)",

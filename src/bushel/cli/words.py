@@ -23,6 +23,8 @@ def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`: the two largest units."""
     if seconds < 0:
         return "0 s"
+    if 0 < seconds < 0.05:
+        return "less than 0.1 s"
     if seconds < 10 and seconds != int(seconds):
         return f"{seconds:.1f} s"
     left = int(seconds + 0.5)
@@ -71,6 +73,12 @@ def amounts(quantities: Mapping[str, float]) -> str:
     order = {"cpu": 0, "memory": 1, "disk": 3}
     names = sorted(quantities, key=lambda name: (order.get(name, 2), name))
     return " · ".join(amount(name, quantities[name]) for name in names if quantities[name])
+
+
+def short_amounts(quantities: Mapping[str, float]) -> str:
+    """`1.6 cpu · 0 B · 8 H100`, for columns: without disk, and what there is none of is said too."""
+    parts = [amount("cpu", quantities.get("cpu", 0)), size(quantities.get("memory", 0))]
+    return " · ".join(parts + [amount(name, quantities[name]) for name in sorted(quantities) if name.startswith("gpu/")])
 
 
 def epoch_seconds(text: str) -> float:

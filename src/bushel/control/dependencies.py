@@ -21,6 +21,8 @@ from bushel.store.leases import Lease
 BATCH = 1000
 ACTOR = "controller/dependencies"
 
+_ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
+
 
 def is_met(condition: str, ended_as: JobState) -> bool:
     """Whether a job that ended so meets the condition."""
@@ -43,7 +45,10 @@ def step(database: Database, lease: Lease) -> int:
         closed = set(dependencies.close(tx, [(row["job_id"], row["on_job_id"], row["condition"]) for row in broken]))
         for row in broken:
             if row["job_id"] in closed and not jobs[row["job_id"]].cancelling:
-                _cancel(jobs[row["job_id"]], f"{encode_job_id(row['on_job_id'])} {row['ended_as']}, wanted its {row['condition']}")
+                _cancel(
+                    jobs[row["job_id"]],
+                    f"it waited for the {row['condition']} of {encode_job_id(row['on_job_id'])}, which {_ENDS[row['ended_as']]}",
+                )
         write_jobs(tx, jobs.values(), ACTOR)
         settled = dependencies.settle(tx, ended)
         reach("dependencies.before_commit")

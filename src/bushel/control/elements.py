@@ -199,7 +199,7 @@ def _why(job: LockedJob, after: JobState) -> tuple[str | None, str | None]:
             failure = job.first_failure or {}
             reason, message = failure.get("reason"), failure.get("message")
             if job.is_array:
-                message = f"{job.counts['failed']} of {sum(job.counts.values())} elements failed; the first: {message or reason}"
+                message = f"{job.counts['failed']} of {sum(job.counts.values())} indices failed; the first: {message or reason}"
             return reason, message
         case JobState.CANCELLED:
             return job.cause or (job.stop_reason or job.reason or Reason.CANCELLED_BY_USER, job.message)

@@ -79,9 +79,9 @@ def obstacle(found: NodeCount) -> str:
     is_, has, lacks, fails = ("is", "has", "lacks", "belongs") if one else ("are", "have", "lack", "belong")
     match found.obstacle:
         case Obstacle.SITE:
-            return f"{nodes} {is_} not in {found.detail}"
+            return f"{nodes} {is_} outside the {_one_or_more('site', found.detail)}"
         case Obstacle.CLUSTER:
-            return f"{nodes} {is_} not in the cluster {found.detail}"
+            return f"{nodes} {is_} outside the {_one_or_more('cluster', found.detail)}"
         case Obstacle.LABEL:
             return f"{nodes} {lacks} the label {found.detail}"
         case Obstacle.NO_CONTAINERS:
@@ -129,6 +129,11 @@ def change(changed: Change) -> str:
         case "labels":
             return f"without the label {was}"
     return f"at priority {next((name for name, value in PRIORITY_NAMES.items() if value == now), now)}"
+
+
+def _one_or_more(what: str, names: str) -> str:
+    """`site cn`, `sites cn, us`."""
+    return f"{what}{'s' if ', ' in names else ''} {names}"
 
 
 def _whole(value: int | str | None) -> int:

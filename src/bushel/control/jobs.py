@@ -39,7 +39,7 @@ def find_job(tx: Transaction, principal: Principal, reference: str, project: str
     number = jobs.newest_named(tx, [place["id"] for place in projects], reference)
     row = None if number is None else jobs.find(tx, number)
     if row is None:
-        raise NotFound(f"there is no job {reference}, or you may not see it")
+        raise NotFound(f"there is no job {reference}, or you may not see it", suggestion="bushel ls")
     return row
 
 
@@ -117,7 +117,7 @@ def retry(tx: Transaction, principal: Principal, reference: str, *, only: str = 
     if row["ended_at"] is None:
         raise Conflict(f"job {name} has not ended: it is {row['state']}", suggestion=f"bushel cancel {name}")
     if only == "failed" and row["state"] == JobState.SUCCEEDED:
-        raise Conflict(f"job {name} succeeded: nothing of it failed", suggestion="retry all of it, or submit it again")
+        raise Conflict(f"job {name} succeeded: nothing of it failed", suggestion=f"bushel retry {name} --all")
     spec = {key: value for key, value in row["spec"].items() if key not in ("after", "hold")}
     spec["queue"] = row["queue"]
     if row["is_array"] and only == "failed":
@@ -134,6 +134,6 @@ def _array_again(tx: Transaction, row: Mapping[str, Any]) -> str:
     if len(again.parts) > MOST_RANGES:
         raise Conflict(
             f"what is to be retried is {len(again.parts)} separate ranges of indices; the most is {MOST_RANGES}",
-            suggestion="retry all of it",
+            suggestion="bushel retry --all",
         )
     return f"{again}%{limit}" if limit else str(again)

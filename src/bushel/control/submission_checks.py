@@ -139,7 +139,7 @@ def _only_project(tx: Transaction, principal: Principal) -> dict[str, Any]:
         sentence, suggestion = "you may not submit to any project", "ask an admin for the role member of a project"
     else:
         some = ", ".join(sorted(row["path"] for row in projects)[:5]) + (", …" if len(projects) > 5 else "")
-        sentence, suggestion = f"say which project: you may submit to {some}", "bushel submit --project PATH"
+        sentence, suggestion = f"say which project: you may submit to {some}", "--project PATH, or BUSHEL_PROJECT"
     raise InvalidDocument([FieldProblem("/project", sentence, "missing", suggestion)])
 
 

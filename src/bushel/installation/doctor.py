@@ -179,7 +179,12 @@ def _api(home: Home, settings: Settings) -> Iterator[Finding]:
     if by and by.pid != api:
         yield Finding("API", "wrong", f"port {settings.port} is held by {by}", "stop that, or bushel down and bushel up --port 0")
     else:
-        yield Finding("API", "wrong", f"{settings.url} does not answer", f"look into {home.part_logs / 'api.log'}" if api else "bushel up")
+        yield Finding(
+            "API",
+            "wrong",
+            f"{settings.url} does not answer",
+            f"look into {home.part_logs / 'api.log'}" if api and home.supervised() else "bushel up",
+        )
 
 
 def _controllers(home: Home, facts: database.Facts | None) -> Iterator[Finding]:

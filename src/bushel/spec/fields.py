@@ -73,7 +73,7 @@ class Size:
         size = quantities.size_bytes(value)
         if size < self.least:
             raise ValueError(
-                f"{size} bytes is less than the least, {self.least} bytes. A number without a unit is in bytes: write 16GiB or 512MiB"
+                f"{size} bytes is less than the least, {self.least // 2**20} MiB. A number alone is bytes: write 16GiB or 512MiB"
             )
         return size
 

@@ -3,7 +3,7 @@
 Guarantees: a page costs what it shows, not what the database holds. Each filter that has an index in the order of the pages reads
 just the rows of the page, and where one filter of several leads to few rows they are all looked at. What is left is looked for in
 windows of job numbers, each read once; after `SEARCH_SECONDS` the page ends early, with the position to go on from. No plan
-depends on the planner's guess of how common a label is.
+depends on the planner's guess of how common a label is. Totals up to `MOST_COUNTED` are counted, larger ones estimated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bushel.store.database import Transaction
 from bushel.store.jobs import COLUMNS, JOINS
 
 SEARCH_SECONDS = 0.1
+MOST_COUNTED, COUNT_SECONDS = 1_000, 0.03
 _FIRST_WINDOW, _WINDOW_GROWTH, _QUICK_SECONDS = 4_000, 4, 0.01
 _FEW_ROWS = 2_000
 _MOST_PROJECTS_MERGED = 200
@@ -42,7 +43,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """`next_before` is where the next page begins; None at the end. `estimated_total` only for a first page."""
+    """`next_before` is where the next page begins; None at the end. `estimated_total` only for a first page: exact up to `MOST_COUNTED`."""
 
     rows: list[dict[str, Any]]
     next_before: int | None
@@ -102,15 +103,31 @@ def job_page(tx: Transaction, wanted: JobFilter, *, before_id: int | None, limit
     if wanted.before is not None:
         high = min(high, _first_since(tx, wanted.before, _CLOCK_SLACK))
     low = 1 if wanted.since is None else _first_since(tx, wanted.since, -_CLOCK_SLACK)
-    ids, next_before = _find(tx, wanted, low, high, limit)
+    ids, next_before = _find(tx, wanted, low, high, limit, SEARCH_SECONDS)
     rows = tx.all(f"select {COLUMNS} from jobs j {JOINS} where j.id = any(%s) order by j.id desc", (ids,)) if ids else []
     total = None
     if before_id is None:
-        total = len(rows) if next_before is None else _estimate(tx, wanted)
+        total = _total(tx, wanted, low, len(rows), next_before)
     return JobPage(rows, next_before, total)
 
 
-def _find(tx: Transaction, wanted: JobFilter, low: int, high: int, limit: int) -> tuple[list[int], int | None]:
+def _total(tx: Transaction, wanted: JobFilter, low: int, shown: int, next_before: int | None) -> int | None:
+    """Of `shown` jobs and those behind them; None where it is neither counted quickly nor clearly large."""
+    if next_before is None:
+        return shown
+    counted = shown
+    if shown < MOST_COUNTED:
+        more, rest = _find(tx, wanted, low, next_before, MOST_COUNTED - shown, COUNT_SECONDS)
+        counted += len(more)
+        if rest is None:
+            return counted
+    estimate = _estimate(tx, wanted)
+    if counted >= MOST_COUNTED:
+        return max(estimate, counted + 1)
+    return estimate if estimate > MOST_COUNTED else None
+
+
+def _find(tx: Transaction, wanted: JobFilter, low: int, high: int, limit: int, seconds: float) -> tuple[list[int], int | None]:
     """Ids in [low, high), and where to go on."""
     checks, parameters = _checks(wanted)
     way, complete = _choose(tx, _ways(wanted), checks, {**parameters, "low": low, "high": high, "most": _FEW_ROWS})
@@ -123,14 +140,14 @@ def _find(tx: Transaction, wanted: JobFilter, low: int, high: int, limit: int) -
     if complete:
         some = ids(low, high, limit + 1)
         return (some[:limit], some[limit - 1]) if len(some) > limit else (some, None)
-    return _search(ids, low, high, limit)
+    return _search(ids, low, high, limit, seconds)
 
 
-def _search(ids: Callable[[int, int, int], list[int]], low: int, high: int, limit: int) -> tuple[list[int], int | None]:
+def _search(ids: Callable[[int, int, int], list[int]], low: int, high: int, limit: int, seconds: float) -> tuple[list[int], int | None]:
     """Window by window, until the page is full or the time is up."""
     found: list[int] = []
     window = _FIRST_WINDOW
-    deadline = time.monotonic() + SEARCH_SECONDS
+    deadline = time.monotonic() + seconds
     while high > low:
         began = time.monotonic()
         bottom = max(low, high - window)
@@ -244,7 +261,7 @@ def _first_since(tx: Transaction, instant: datetime, slack: timedelta) -> int:
     return tx.one(_FIRST_SINCE, {"instant": instant})["low"]
 
 
-def _estimate(tx: Transaction, wanted: JobFilter) -> int | None:
+def _estimate(tx: Transaction, wanted: JobFilter) -> int:
     """What the planner's statistics say, without reading any job."""
     checks, parameters = _checks(wanted)
     where = " and ".join(("true", *checks.values()))

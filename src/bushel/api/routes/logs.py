@@ -147,7 +147,7 @@ def _wanted(
     if indices is not None and index is None:
         raise InvalidDocument([FieldProblem("/query/index", f"it is an array of {job['element_count']}: say which index")])
     if index is not None and index not in (indices or (0,)):
-        raise NotFound(f"there is no index {index} of it")
+        raise NotFound(f"{reference} has no index {index}")
     return Wanted(job["id"], job["project"], index or 0, attempt, rank, stream)
 
 
