@@ -294,3 +294,15 @@ _JSON = st.recursive(
 )
 def test_any_report_can_be_read(reports: list[dict[str, Any]]) -> None:
     parse_reports(reports)
+
+
+def test_the_report_of_an_end_ends_an_empty_log_of_its_own_cluster(world: World) -> None:
+    """Also when the attempt had ended without it, and never that of another cluster's attempt."""
+    silent, late, foreign = (world.place(world.submit(), cluster=cluster)[0] for cluster in (0, 0, 1))
+    world.run_to(late, 0)
+    world.run_to(foreign, 0, cluster=1)
+    agent = world.agents[0]
+    world.sync(agent, *(agent.report(key, "ended", task(exit_code=0, log_bytes=0)) for key in (silent, late, foreign)))
+    with world.database.transaction() as tx:
+        logs = tx.all("select job_id, index, attempt, rank, size_bytes from log_streams where ended_at is not null order by job_id")
+    assert [tuple(row.values()) for row in logs] == [(*silent, 0, 0), (*late, 0, 0)]

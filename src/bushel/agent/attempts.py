@@ -20,7 +20,7 @@ _ORDER: dict[TaskState, int] = {"starting": 0, "running": 1, "stopping": 2, "end
 class Task:
     """One rank. `node` and `devices` are what it holds."""
 
-    __slots__ = ("devices", "node", "rank", "result", "started_at", "state", "stop_reason", "told_to_stop")
+    __slots__ = ("devices", "node", "printed_nothing", "rank", "result", "started_at", "state", "stop_reason", "told_to_stop")
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -31,6 +31,7 @@ class Task:
         self.told_to_stop: tuple[str, float] | None = None
         self.node = ""
         self.devices: list[str] = []
+        self.printed_nothing = False  # and the report of its end says so
 
     @property
     def ended(self) -> bool:
@@ -52,6 +53,8 @@ class Task:
         if self.result is not None:
             for name in ("ended_at", "exit_code", "signal", "reason", "message", "usage"):
                 report[name] = self.result[name]  # type: ignore[literal-required]
+            if self.printed_nothing:
+                report["log_bytes"] = 0
             if self.started_at is None:
                 report["started_at"] = self.result["started_at"]
         elif self.stop_reason is not None:

@@ -173,7 +173,7 @@ class Core:
 
     def _unwant(self, attempt: Attempt) -> None:
         """The control plane does not know it any more: stop it, then forget it."""
-        attempt.forgotten = True
+        self._forget_unreported(attempt)
         self._stop_all(attempt, _UNWANTED, 0.0)
         self._remove_if_done(attempt)
 
@@ -185,10 +185,21 @@ class Core:
             self._remove_if_done(attempt)
 
     def _abandon(self, attempt: Attempt) -> None:
-        attempt.abandoned = attempt.forgotten = True
+        self._forget_unreported(attempt)
+        attempt.abandoned = True
         self._dirty.discard(attempt.id)
         self._stop_all(attempt, "lease_expired", LEASE_GRACE_SECONDS)
         self._remove_if_done(attempt)
+
+    def _forget_unreported(self, attempt: Attempt) -> None:
+        """Nobody wants its report, so an end of its log that was to come with that is told by itself."""
+        attempt.forgotten = True
+        for task in attempt.tasks.values():
+            if task.printed_nothing:
+                task.printed_nothing = False
+                key = task_key(attempt.id, task.rank)
+                self._logs_sent.discard(key)
+                self._logs_ended(key, attempt.id, task.rank, 0)
 
     # Starting --------------------------------------------------------------------------------------------------------
 
@@ -324,7 +335,11 @@ class Core:
         self._touch(attempt)
         key = task_key(attempt.id, task.rank)
         if key not in self._logs_sent:
-            self._logs_ended(key, attempt.id, task.rank, result.get("log_bytes"))
+            if result.get("log_bytes") == 0 and attempt.task_count == 1 and not attempt.forgotten:
+                task.printed_nothing = True
+                self._logs_sent.add(key)
+            else:
+                self._logs_ended(key, attempt.id, task.rank, result.get("log_bytes"))
         self._remove_if_done(attempt)
 
     def logs_sent(self, key: str) -> None:

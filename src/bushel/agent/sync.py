@@ -43,7 +43,7 @@ HOLD_SECONDS = 0.03
 """How long news that only says `running` waits: a small task has ended by then, and one report says both."""
 
 GATHER_SECONDS_EACH = 0.005
-GATHER_LONGEST_SECONDS = 0.03
+GATHER_LONGEST_SECONDS = 0.02
 """After an exchange that was about many attempts the next waits a little, so that a busy cluster sends few large ones."""
 
 _NEVER = float("inf")

@@ -82,7 +82,11 @@ CurrentTenancyChanges = Annotated[TenancyChanges, Depends(_tenancy_changes)]
 
 
 async def _secret_key(request: Request) -> bytes:
-    return await run_in_threadpool(load_key, request.app.state.settings.state_folder)
+    state = request.app.state
+    key: bytes | None = getattr(state, "secret_key", None)
+    if key is None:
+        key = state.secret_key = await run_in_threadpool(load_key, state.settings.state_folder)
+    return key
 
 
 CurrentSecretKey = Annotated[bytes, Depends(_secret_key)]

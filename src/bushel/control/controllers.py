@@ -18,7 +18,7 @@ def _without_memory(step: Callable[[Database, Lease], int]) -> Callable[[Databas
 
 
 CONTROLLERS = (
-    Controller("schedule", schedule.start, poll_seconds=1.0, topics=frozenset({SCHEDULE}), gather_seconds=0.008),
+    Controller("schedule", schedule.start, poll_seconds=1.0, topics=frozenset({SCHEDULE}), gather_seconds=0.005),
     Controller("leases", _without_memory(leases.step), poll_seconds=1.0),
     Controller("backoff", _without_memory(backoff.step), poll_seconds=0.5),
     Controller("dependencies", _without_memory(dependencies.step), poll_seconds=1.0, topics=frozenset({DEPENDENCIES})),

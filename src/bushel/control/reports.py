@@ -30,9 +30,11 @@ from bushel.domain.ids import attempt_id, parse_attempt_id
 from bushel.domain.lifecycle import ATTEMPT_TRANSITIONS, AttemptState, Outcome, Reason
 from bushel.domain.ranges import IndexRanges
 from bushel.domain.retry import UNCOUNTED_ATTEMPTS_LIMIT, Final, History, counts_against_owner, decide
-from bushel.store import attempts, clusters
+from bushel.store import attempts, clusters, log_streams
 from bushel.store.attempts import Again, AttemptChange, AttemptKey
 from bushel.store.database import SCHEDULE, Event, Transaction
+from bushel.store.log_streams import LogRow
+from bushel.store.logs import LogId
 
 LONGEST_TEXT = 2000
 LONGEST_PROGRESS_BYTES = 16 * 1024
@@ -54,6 +56,12 @@ class Report:
     state: AttemptState
     tasks: tuple[dict[str, Any], ...]
     progress: dict[str, Any] | None
+    printed_nothing: bool = False  # its one task has ended, and its log with it
+
+    @property
+    def log(self) -> LogRow:
+        """Of an attempt that printed nothing."""
+        return LogRow(LogId(*self.key, 0), size_bytes=0, first_byte=0, ended=True)
 
 
 def parse_reports(reports: Sequence[Mapping[str, Any]]) -> dict[AttemptKey, Report]:
@@ -87,6 +95,15 @@ def apply_reports(
     return moves.reported_ends
 
 
+def end_empty_logs(tx: Transaction, cluster_id: int, over: Mapping[AttemptKey, Report]) -> None:
+    """Of attempts that had ended before their reports came: what those say of their logs still counts, if they are of this cluster."""
+    silent = {key: report.log for key, report in over.items() if report.printed_nothing}
+    if silent:
+        ours = log_streams.rank_counts(tx, cluster_id, silent.keys())
+        if rows := [log for key, log in silent.items() if ours.get(key) == 1]:
+            log_streams.write(tx, rows)
+
+
 def end_attempts(tx: Transaction, keys: Sequence[AttemptKey], actor: str, ending: Ending) -> int:
     """End those of `keys` that are still live, all for the same cause. How many."""
     jobs = lock_jobs(tx, {key[0] for key in keys})
@@ -109,6 +126,7 @@ class Moves:
         self._again: list[Again] = []
         self._untold: list[tuple[AttemptChange, dict[str, Any]]] = []  # ends that their agents do not know of
         self.reported_ends: set[AttemptKey] = set()
+        self._empty_logs: list[LogRow] = []
 
     def report(self, row: dict[str, Any], report: Report) -> None:
         """Take over what the agent says, if the attempt can come to that."""
@@ -145,6 +163,8 @@ class Moves:
         if after is AttemptState.ENDED:
             ends = [_task_end(task) for task in tasks]
             self.reported_ends.add(change.key)
+            if report.printed_nothing:
+                self._empty_logs.append(report.log)
             self._end(job, row, judge(ends, task_count, Reason(row["stop_reason"]) if row["stop_reason"] else None), change)
             return
         if after is not before:
@@ -175,6 +195,8 @@ class Moves:
         attempts.write(self._tx, [change for change, _ in self._changes])
         attempts.write_again(self._tx, self._again)
         write_jobs(self._tx, self._jobs.values(), self._actor)
+        if self._empty_logs:
+            log_streams.write(self._tx, self._empty_logs)
 
     def _end(self, job: LockedJob, row: dict[str, Any], ending: Ending, change: AttemptChange) -> None:
         before = row["state"]
@@ -313,7 +335,8 @@ def _parse(raw: Mapping[str, Any]) -> Report | None:
     for task in raw.get("tasks", ()):
         if _whole(task.get("rank"), _LARGEST_INDEX) and str(task.get("state")) in _TASK_STATES:
             tasks.setdefault(task["rank"], _clean_task(task))
-    return Report(key, version, state, tuple(tasks[rank] for rank in sorted(tasks)), _clean_progress(raw.get("progress")))
+    printed_nothing = state is AttemptState.ENDED and [task.get("log_bytes") for task in raw.get("tasks", ())] == [0]
+    return Report(key, version, state, tuple(tasks[rank] for rank in sorted(tasks)), _clean_progress(raw.get("progress")), printed_nothing)
 
 
 _TASK_STATES = frozenset(AttemptState)

@@ -53,8 +53,7 @@ class SnapshotKeeper:
     def refresh(self) -> Snapshot:
         """Bring the snapshot up to date. The first call loads it."""
         with self._database.transaction() as tx:
-            moment = store.read_only(tx)
-            now = tx.now
+            moment, now = store.read_only(tx)
             if self._moment is None or now - self.now > LOAD_AGAIN_AFTER:
                 self._load(tx)
             else:

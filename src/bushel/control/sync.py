@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bushel.control.fleet import apply_nodes, operator_path
-from bushel.control.reports import apply_reports, parse_reports
+from bushel.control.reports import apply_reports, end_empty_logs, parse_reports
 from bushel.control.secrets import reveal
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch
 from bushel.domain.failpoints import reach
@@ -67,10 +67,21 @@ def receive(database: Database, cluster_id: int, request: SyncRequest, lease_sec
     return received
 
 
-def newest_version(database: Database, cluster_id: int) -> int:
-    """The desired version now, for whoever polls."""
+def exchange(
+    database: Database, cluster_id: int, request: SyncRequest, lease_seconds: float, secret_key: bytes
+) -> tuple[Received, SyncAnswer | None]:
+    """Apply a request. Its answer too, if that should not be held back. Raises as `receive` and `answer` do."""
+    received = receive(database, cluster_id, request, lease_seconds)
+    if received.news:
+        return received, answer(database, received, lease_seconds, secret_key)
+    return received, no_news(received, lease_seconds) if received.only_reports else None
+
+
+def news(database: Database, received: Received, lease_seconds: float, secret_key: bytes) -> SyncAnswer | None:
+    """The answer, if more is wanted by now. Raises as `answer` does."""
     with database.transaction() as tx:
-        return tx.one("select desired_version from clusters where id = %s", (cluster_id,))["desired_version"]
+        version = tx.one("select desired_version from clusters where id = %s", (received.cluster_id,))["desired_version"]
+        return _answer(tx, received, lease_seconds, secret_key) if version > received.version else None
 
 
 def no_news(received: Received, lease_seconds: float) -> SyncAnswer:
@@ -93,24 +104,28 @@ def answer(database: Database, received: Received, lease_seconds: float, secret_
         StaleEpoch: the lease has passed on since the request was received.
     """
     with database.transaction() as tx:
-        cluster = clusters.read(tx, received.cluster_id)  # first: all of its version is visible to what is read next
-        if cluster is None or cluster["epoch"] != received.epoch:
-            raise _stale(received.epoch)
-        known = received.known_version
-        wanted: list[DesiredAttempt] = []
-        forget = set(received.forget)
-        if cluster["desired_version"] > known or known == 0:
-            wanted = _desired(tx, cluster["id"], received.epoch, known, secret_key)
-            forget.update(attempts.forgettable(tx, cluster["id"], received.epoch, known) if known else ())
-        return SyncAnswer(
-            epoch=received.epoch,
-            lease_seconds=lease_seconds,
-            version=cluster["desired_version"],
-            complete=known == 0,
-            attempts=wanted,
-            forget=[attempt_id(*key) for key in sorted(forget)],
-            server_time=tx.now.isoformat(),
-        )
+        return _answer(tx, received, lease_seconds, secret_key)
+
+
+def _answer(tx: Transaction, received: Received, lease_seconds: float, secret_key: bytes) -> SyncAnswer:
+    cluster = clusters.read(tx, received.cluster_id)  # first: all of its version is visible to what is read next
+    if cluster is None or cluster["epoch"] != received.epoch:
+        raise _stale(received.epoch)
+    known = received.known_version
+    wanted: list[DesiredAttempt] = []
+    forget = set(received.forget)
+    if cluster["desired_version"] > known or known == 0:
+        wanted = _desired(tx, cluster["id"], received.epoch, known, secret_key)
+        forget.update(attempts.forgettable(tx, cluster["id"], received.epoch, known) if known else ())
+    return SyncAnswer(
+        epoch=received.epoch,
+        lease_seconds=lease_seconds,
+        version=cluster["desired_version"],
+        complete=known == 0,
+        attempts=wanted,
+        forget=[attempt_id(*key) for key in sorted(forget)],
+        server_time=datetime.now(UTC).isoformat(),
+    )
 
 
 def _renew_only(tx: Transaction, cluster_id: int, request: SyncRequest, lease_seconds: float) -> Received | None:
@@ -181,7 +196,9 @@ def _reports(
     if request["complete"] and known:
         missing = [key for key in attempts.given_up_to(tx, cluster_id, epoch, known) if key not in reports]
     ended = apply_reports(tx, cluster_id, actor, newer, missing) if newer or missing else set()
-    ended.update(key for key, report in reports.items() if key not in live and report.state is AttemptState.ENDED)
+    over = {key: report for key, report in reports.items() if key not in live and report.state is AttemptState.ENDED}
+    end_empty_logs(tx, cluster_id, over)
+    ended.update(over)
     unwanted = any(key not in live and report.state is not AttemptState.ENDED for key, report in reports.items())
     return unwanted, tuple(ended)
 

@@ -48,6 +48,7 @@ class TaskReport(TypedDict):
     reason: NotRequired[str | None]  # a code of domain.lifecycle.Reason, when the exit code does not say it all
     message: NotRequired[str | None]
     usage: NotRequired[TaskUsage]
+    log_bytes: NotRequired[int]  # only 0, of an attempt of one task that has ended: it printed nothing, so no log will come
 
 
 class AttemptReport(TypedDict):

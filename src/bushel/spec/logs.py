@@ -21,7 +21,8 @@ newline, then the bytes of all chunks in the order in which they are listed, not
 
 - A chunk is whole records: it is empty or ends with a newline. `offset` is where it begins in the log.
 - `ended`: nothing follows this chunk. Every rank that began to run is ended by such a chunk, an empty one if it printed
-  nothing (`offset` 0, `length` 0), also when nobody will ever write more because the task was lost.
+  nothing (`offset` 0, `length` 0), also when nobody will ever write more because the task was lost. Only an attempt of one
+  task may say `log_bytes` 0 in the report of its end instead.
 - At most `MOST_BATCH_BYTES` a request and `MOST_STREAMS` chunks. Several chunks of one log are taken in their order.
 
 The answer is 200 with one entry for each chunk, in the same order:

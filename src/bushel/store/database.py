@@ -9,6 +9,7 @@ a connection broke, the idle ones are checked at once, so that a restarted serve
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from bushel.domain.failpoints import reach
 
 CHANNEL = "bushel"
 STATEMENT_TIMEOUT_SECONDS = 30
+WAKE_PAUSE_SECONDS = 0.002
+"""After hints were sent, those of so long are sent together."""
+
 POOL_TIMEOUT_SECONDS = 10
 
 SCHEDULE = "schedule"
@@ -89,6 +93,7 @@ class Transaction:
         self._events: list[Event] = []
         self._audit: list[AuditEntry] = []
         self._now: datetime | None = None
+        self._reader = connection.cursor()  # for all queries whose rows are fetched at once: making one costs as much as a small query
 
     @property
     def now(self) -> datetime:
@@ -101,10 +106,10 @@ class Transaction:
         return self.connection.execute(query, parameters)  # type: ignore[arg-type]
 
     def all(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        return self.execute(query, parameters).fetchall()
+        return self._reader.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
     def first(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        return self.execute(query, parameters).fetchone()
+        return self._reader.execute(query, parameters).fetchone()  # type: ignore[arg-type]
 
     def one(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any]:
         row = self.first(query, parameters)
@@ -295,5 +300,6 @@ class _Waker:
                 if connection is not None:
                     connection.close()
                 connection = None
+            time.sleep(WAKE_PAUSE_SECONDS)
         if connection is not None:
             connection.close()

@@ -8,6 +8,7 @@ cost follows what changed, and a transaction that is still open delays nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from bushel.store.database import Transaction
@@ -58,10 +59,11 @@ _CHANGES = """
 """
 
 
-def read_only(tx: Transaction) -> str:
-    """Fix the moment that this transaction sees. Call it first. Returns the moment, for `changes_since`."""
+def read_only(tx: Transaction) -> tuple[str, datetime]:
+    """Fix the moment that this transaction sees. Call it first. Returns the moment, for `changes_since`, and what time it is."""
     tx.execute("set transaction isolation level repeatable read, read only")
-    return tx.one("select pg_current_snapshot()::text as moment")["moment"]
+    row = tx.one("select pg_current_snapshot()::text as moment, now() as now")
+    return row["moment"], row["now"]
 
 
 def changes_since(tx: Transaction, moment: str) -> list[dict[str, Any]]:

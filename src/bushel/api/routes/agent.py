@@ -16,15 +16,14 @@ from starlette.concurrency import run_in_threadpool
 from bushel.api.authentication import CurrentAgent
 from bushel.api.dependencies import CurrentDatabase, CurrentSecretKey, CurrentSettings
 from bushel.api.problems import responses
-from bushel.api.streams import CurrentHub, Hub, Wakes
+from bushel.api.streams import CurrentHub
 from bushel.control import sync as control
-from bushel.control.sync import Received
 from bushel.domain.errors import Forbidden, NotFound
 from bushel.domain.leases import longest_poll_seconds
 from bushel.spec.agent import SyncAnswer, SyncRequest
 from bushel.store import attempts
 from bushel.store.blobs import BlobFolder
-from bushel.store.database import Database, cluster_topic
+from bushel.store.database import cluster_topic
 
 POLL_SECONDS = 1.0
 
@@ -44,22 +43,12 @@ async def sync(
     cluster_id = _cluster(agent.cluster_id)
     began = time.monotonic()
     with hub.topics(cluster_topic(cluster_id)) as wakes:
-        received = await run_in_threadpool(control.receive, database, cluster_id, document, settings.lease_seconds)
-        wait_seconds = min(max(document["wait_seconds"], 0.0), longest_poll_seconds(settings.lease_seconds))
-        if received.only_reports:
-            wait_seconds = 0.0
-        if not received.news and not await _news(database, received, hub, wakes, began + wait_seconds):
-            return JSONResponse(control.no_news(received, settings.lease_seconds))
-    return JSONResponse(await run_in_threadpool(control.answer, database, received, settings.lease_seconds, key))
-
-
-async def _news(database: Database, received: Received, hub: Hub, wakes: Wakes, until: float) -> bool:
-    """Come back when something is wanted (True), the time is over or the server stops."""
-    while (left := until - time.monotonic()) > 0 and not hub.stopping.is_set():
-        await wakes.wait(min(left, POLL_SECONDS))
-        if await run_in_threadpool(control.newest_version, database, received.cluster_id) > received.version:
-            return True
-    return False
+        received, answer = await run_in_threadpool(control.exchange, database, cluster_id, document, settings.lease_seconds, key)
+        until = began + min(max(document["wait_seconds"], 0.0), longest_poll_seconds(settings.lease_seconds))
+        while answer is None and (left := until - time.monotonic()) > 0 and not hub.stopping.is_set():
+            await wakes.wait(min(left, POLL_SECONDS))
+            answer = await run_in_threadpool(control.news, database, received, settings.lease_seconds, key)
+    return JSONResponse(answer or control.no_news(received, settings.lease_seconds))
 
 
 @router.get(

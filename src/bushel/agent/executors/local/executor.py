@@ -239,7 +239,7 @@ class LocalExecutor:
             *lines, self._partial = (self._partial + data).split(b"\n")
             for line in lines:
                 try:
-                    key, event, value = json.loads(line)
+                    key, event, value = json.loads(line.decode())
                 except ValueError:
                     continue
                 self._take_event(key, event, value)

@@ -84,6 +84,7 @@ class Shim:
         self._main_is_shell = False
         self._has_children = False
         self._told_running = False
+        self._untold = b""
         self._stop_reason: str | None = None
         self._limit_at = self._term_at = self._kill_at = self._log_notice_at = self._progress_at = _NEVER
         self._lease_at = 0.0
@@ -134,7 +135,7 @@ class Shim:
         lock = task_folder.claim(self._folder, start)
         if lock is not None:
             reach("shim.after_claim")
-            self._tell("started", start)
+            self._untold = self._line("started", start)  # goes out with what is told next: that it runs, most often
         return lock
 
     # The task --------------------------------------------------------------------------------------------------------
@@ -211,7 +212,9 @@ class Shim:
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
             self._poll.register(descriptor, select.POLLIN)
-        if step.name != "unpack" and not self._told_running:
+        if step.name == "unpack":
+            self._tell_started()
+        elif not self._told_running:
             self._told_running = True
             self._tell("running", None)
         while self._main_status is None or self._has_children:
@@ -391,8 +394,20 @@ class Shim:
 
     def _tell(self, event: str, value: dict[str, Any] | None) -> None:
         """Send a line to the agent, if one listens and has room. Whoever misses it finds the same on disk."""
+        line = self._line(event, value)
+        if len(self._untold) + len(line) > select.PIPE_BUF:
+            self._tell_started()
+        line, self._untold = self._untold + line, b""
+        with contextlib.suppress(OSError):
+            os.write(self._worker.events, line)
+
+    def _tell_started(self) -> None:
+        line, self._untold = self._untold, b""
+        with contextlib.suppress(OSError):
+            os.write(self._worker.events, line)
+
+    def _line(self, event: str, value: dict[str, Any] | None) -> bytes:
         line = json.dumps([self._request["key"], event, value]).encode() + b"\n"
         if len(line) > select.PIPE_BUF:  # longer ones could be mixed with others'
             line = json.dumps([self._request["key"], event, None]).encode() + b"\n"
-        with contextlib.suppress(OSError):
-            os.write(self._worker.events, line)
+        return line
