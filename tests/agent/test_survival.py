@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bushel.agent.lease import read_lease
 from tests.agent.conftest import AgentProcess, ControlPlane, alive, wait_for
+from tests.small_disk import needs_root, small_disk
 
 
 def _ledger(tmp_path: Path) -> tuple[Path, str]:
@@ -244,3 +247,48 @@ def _children_named(agent: AgentProcess, name: str) -> list[int]:
     for task in Path(f"/proc/{agent.process.pid}/task").iterdir():
         children += [int(pid) for pid in (task / "children").read_text().split()]
     return [pid for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+
+
+def test_an_agent_whose_folder_is_taken_away_gives_up_and_its_tasks_end(
+    plane: ControlPlane, new_agent: Callable[..., AgentProcess], tmp_path: Path
+) -> None:
+    plane.lease_seconds = 3.0
+    agent = new_agent().start().wait_registered()
+    ledger, write = _ledger(tmp_path)
+    plane.want("aaaaa.0.1", f"{write}; exec sleep 1000")
+    shim = agent.shim("aaaaa.0.1")
+    shutil.rmtree(agent.state)
+    assert agent.wait_exit() == 4
+    wait_for(lambda: not alive(shim), "the task to end with its lease", 10)
+    assert ledger.read_text().split() == ["aaaaa.0.1.0"]
+
+
+@pytest.mark.slow
+@needs_root
+def test_a_full_disk_keeps_tasks_running_and_lets_them_be_stopped(plane: ControlPlane, new_agent: Callable[..., AgentProcess]) -> None:
+    plane.lease_seconds = 2.0
+    agent = new_agent()
+
+    def expires() -> float:
+        lease = read_lease(str(agent.state))
+        return lease["expires_boottime"] if lease else 0.0
+
+    with small_disk(agent.state, 4 * 1024**2):
+        agent.start().wait_registered()
+        plane.want("aaaaa.0.1", "sleep 1000")
+        plane.want("bbbbb.0.1", f"cat /dev/zero > {agent.state}/filler; while :; do sleep 0.1; done")
+        plane.wait_state("bbbbb.0.1", "running")
+        wait_for(lambda: shutil.disk_usage(agent.state).free == 0, "the disk to be full")
+        past = expires() + 2 * plane.lease_seconds
+        wait_for(lambda: expires() > past, "the lease to be renewed")
+        assert {plane.state("aaaaa.0.1"), plane.state("bbbbb.0.1")} == {"running"}
+        plane.stop("bbbbb.0.1", grace_seconds=0.1)
+        assert plane.ended("bbbbb.0.1")["reason"] == "cancelled_by_user"
+        plane.want("ccccc.0.1", "true")
+        assert plane.ended("ccccc.0.1")["reason"] == "disk_full"
+        (agent.state / "filler").unlink()
+        plane.stop("aaaaa.0.1", grace_seconds=0.1)
+        assert plane.ended("aaaaa.0.1")["reason"] == "cancelled_by_user"
+        plane.want("ddddd.0.1", "true")
+        assert plane.ended("ddddd.0.1")["exit_code"] == 0
+        agent.end()

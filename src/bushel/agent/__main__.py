@@ -13,6 +13,9 @@ Signals:
 - SIGUSR2: **stop the tasks**. Each gets the signal, its grace, then the kill; when all have ended and the control plane knows it,
   or after sixty seconds without it, the agent exits 0.
 
+When its state folder is taken away, or another put in its place, it exits 4: it can neither take over what runs nor renew
+its lease, and the next agent has to wait until nothing of this one can be running.
+
 `--stop-tasks` does what SIGUSR2 does, by the running agent of this state folder if there is one, by itself otherwise, and
 returns when it is done. SIGKILL at any moment loses nothing: the next agent takes over what runs.
 """

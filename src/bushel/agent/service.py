@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXIT_NOT_PARKED = 3
+EXIT_FOLDER_GONE = 4
 PARK_SECONDS = 10.0
 STOP_REPORT_SECONDS = 60.0
 CHECKPOINTS_KEPT_SECONDS = 14 * 86400.0
@@ -164,8 +165,12 @@ def _run(config: AgentConfig, state: StateFolder, *, stop_tasks: bool) -> int:
         try:
             number = asked.get(timeout=_TICK_SECONDS)
         except queue.Empty:
-            agent.tick()
-            continue
+            if state.is_ours():
+                agent.tick()
+                continue
+            log.error("the state folder %s was taken away: its tasks end with their lease, and so does this agent", state.path)
+            code = EXIT_FOLDER_GONE
+            break
         if number == signal.SIGUSR2:
             agent.stop_tasks()
         elif number == signal.SIGUSR1 or (number == signal.SIGTERM and state.parking_is_asked()):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PARK_FILE = "park"
+_LOCK_FILE = "agent.lock"
 
 
 class InUse(Exception):
@@ -96,6 +97,14 @@ class StateFolder:
         self._identity["boot_id"] = self.boot
         folder.replace(f"{self.path}/identity.json", self._identity)
 
+    def is_ours(self) -> bool:
+        """False once the folder was taken away, or another put in its place."""
+        try:
+            there, held = os.stat(f"{self.path}/{_LOCK_FILE}"), os.fstat(self._lock)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
     def parking_is_asked(self) -> bool:
         return os.path.exists(f"{self.path}/{PARK_FILE}")
 
@@ -104,7 +113,7 @@ class StateFolder:
 
 
 def _lock(path: str) -> int:
-    descriptor = os.open(os.path.join(path, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(os.path.join(path, _LOCK_FILE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -130,6 +130,7 @@ class LocalExecutor:
         # A copy of the request that is still under way when the task was forgotten finds no folder, and so starts nothing.
         try:
             os.mkdir(self._state.task(key), 0o700)
+            folder.reserve(f"{self._state.task(key)}/{folder.STOP}")
         except FileExistsError:
             pass
         except OSError as error:
@@ -253,7 +254,7 @@ class LocalExecutor:
             if value is None:
                 return
             watched.pid, watched.ticks, watched.request = value["pid"], value["start_ticks"], None
-            if os.path.exists(f"{self._state.task(key)}/{folder.STOP}"):
+            if folder.read(self._state.task(key), folder.STOP):
                 self._nudge(key)
         elif event == "ended":
             value = value or folder.read_record(self._state.task(key))[1]

@@ -13,11 +13,13 @@ Guarantees: a task is started at most once, whoever asks and however often (`cla
 lock and only into an empty file, and only where there is a folder); whoever finds the lock free knows that no shim is
 alive; the end is there before the lock is released; a line without its newline does not count. Nothing is flushed to
 the disk: these facts survive the death of every process, and after a power cut (a new boot id) everything that was
-accepted before counts as lost. No secret is ever written here.
+accepted before counts as lost. A full disk keeps nobody from stopping a task: the room for it is taken at the start.
+No secret is ever written here.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -32,6 +34,7 @@ RECORD, STOP, WORK, LOG = "record", "stop", "work", "log"
 PROGRESS, PROGRESS_PRINTED = "progress", "progress-printed"
 
 _READ_LIMIT_BYTES = 1024 * 1024
+_RESERVED_BYTES = 512
 
 
 class DiskFull(OSError):
@@ -146,8 +149,44 @@ def read(folder: str, name: str) -> dict[str, Any] | None:
 
 
 def replace(path: str, value: dict[str, Any]) -> None:
-    """Write a file so that readers see the old or the new, never a part."""
-    replace_bytes(path, json.dumps(value).encode())
+    """Write a file so that readers see the old or the new, never a part.
+
+    On a full disk it is written over what is there, if that is long enough: then a reader at that very moment may see a part.
+
+    Raises:
+        OSError: it was not written.
+    """
+    content = json.dumps(value).encode().ljust(_RESERVED_BYTES)
+    try:
+        replace_bytes(path, content)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _overwrite(path, content):
+            raise
+
+
+def reserve(path: str) -> None:
+    """Take the room that `replace` will need. Until then the file is read as none.
+
+    Raises:
+        OSError: there is no room.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(descriptor, b" " * _RESERVED_BYTES) < _RESERVED_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+def _overwrite(path: str, content: bytes) -> bool:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.fstat(descriptor).st_size == len(content) and os.pwrite(descriptor, content, 0) == len(content)
+    finally:
+        os.close(descriptor)
 
 
 def replace_bytes(path: str, content: bytes) -> None:
@@ -178,7 +217,7 @@ def _append(descriptor: int, line: dict[str, Any]) -> None:
     size = os.fstat(descriptor).st_size
     try:
         if os.write(descriptor, content) < len(content):
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         os.ftruncate(descriptor, size)
         raise DiskFull(error.errno, error.strerror) from error

@@ -148,7 +148,7 @@ class Shim:
             for name in (f"{self._folder}/work", *self._request["folders"]):
                 os.makedirs(name, exist_ok=True)
             for step in steps_of(self._request):
-                if self._stop_reason is None and os.path.exists(f"{self._folder}/{task_folder.STOP}"):
+                if self._stop_reason is None:
                     self._check_stop_file()
                 if self._stop_reason:
                     break
