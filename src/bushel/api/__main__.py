@@ -174,6 +174,7 @@ def _server(app: FastAPI, options: argparse.Namespace, address: str) -> Any:
             loop="uvloop",
             http="httptools",
             ws="none",
+            proxy_headers=False,
             access_log=False,
             log_config=None,
             server_header=False,

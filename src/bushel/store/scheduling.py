@@ -38,9 +38,9 @@ _JOBS = """
 """
 
 _EXCLUSIONS = """
-    select r.job_id, r.index, r.excluded_nodes from retries r join jobs j on j.id = r.job_id
-    where r.excluded_nodes <> '{}' and j.ended_at is null and j.pending @> r.index
-"""
+    select r.job_id, r.index, r.excluded_nodes from retries r
+    where r.excluded_nodes <> '{}' and (select j.ended_at is null and j.pending @> r.index from jobs j where j.id = r.job_id)
+"""  # no join: of that, PostgreSQL may begin with all of the jobs
 
 _ATTEMPTS = "select a.job_id, a.index, a.queue_id, a.placement from attempts a"
 
