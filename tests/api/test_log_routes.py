@@ -15,6 +15,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from bushel.api import log_follow
+from bushel.control.disk_retention import Sweep
 from bushel.domain.ids import attempt_id, encode_job_id
 from bushel.spec import logs as spec
 from bushel.store import tokens
@@ -314,6 +315,24 @@ def test_a_job_that_was_cancelled_before_it_began_ends_its_followers(fleet: Flee
             tx.execute("update jobs set pending = '{}', pending_count = 0, cancelled_count = 1, state = 'cancelled', ended_at = now()")
             tx.emit(Event("job.cancelled", "home/main/main", f"job/{fleet.job}", "test", job_id=fleet.job_id))
         assert watch.next().data == {"state": "cancelled", "complete": True}
+
+
+def test_of_a_log_that_was_removed_its_length_is_known(fleet: Fleet, settings: Any) -> None:
+    text = record("long ago")
+    fleet.took((fleet.attempt(), 0, 0, text, True))
+    fleet.end(seconds_ago=29 * 86400)
+    sweep = Sweep(fleet.database, settings.state_folder)
+    assert sweep.step() == 0
+    fleet.end(seconds_ago=31 * 86400)
+    assert sweep.step() == 1
+    assert not list((settings.state_folder / "logs").rglob("*.log"))
+    for page in (fleet.read(), fleet.read(offset=len(text)), fleet.read(tail=5)):
+        assert (page.content, page.headers[spec.SIZE_HEADER], page.headers[spec.ENDED_HEADER]) == (b"", str(len(text)), "true")
+        assert page.headers[spec.DROPPED_HEADER] == f"0-{len(text)}"
+    with fleet.follow() as watch:
+        log, ended, end = watch.take(3)
+    assert (log.kind, log.data["dropped_bytes"], log.data["text"]) == ("log", len(text), "")
+    assert (ended.kind, end.kind) == ("ended", "end")
 
 
 def test_binary_output_reaches_followers_and_pages(fleet: Fleet) -> None:

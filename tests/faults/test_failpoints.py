@@ -20,6 +20,7 @@ SOURCE = Path(bushel.__file__).parent
 ELSEWHERE = {
     "installation/": "tests/installation",
     "control/bootstrap.py": "tests/api/test_process.py",
+    "control/disk_retention.py": "tests/control/test_disk_retention.py",  # it wants files that are a month old
     "agent/task_log.py": "tests/agent/test_failpoints.py",  # only an agent that can send nothing for long drops output
 }
 """Source → the tests that kill at its points, where this platform has no such step."""

@@ -186,11 +186,12 @@ class Follower:
         for rank in sorted(self._progress.offsets.keys() - self._progress.over):
             for _ in range(_PAGES_A_ROUND):  # then the next rank has its turn
                 offset = self._progress.offsets[rank]
-                page = await run_in_threadpool(self._folder.read, self._log(rank), offset, _PAGE_BYTES)
+                page = await run_in_threadpool(self._folder.read, self._log(rank), offset, _PAGE_BYTES, attempt.ended_sizes.get(rank))
                 self._progress.offsets[rank] = page.next_offset
+                if page.data or page.offset > offset:
+                    yield self._page(rank, offset, page)
                 if not page.data:
                     break
-                yield self._page(rank, offset, page)
             else:
                 continue
             if rank in attempt.ended_sizes and page.next_offset >= attempt.ended_sizes[rank]:

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from bushel.control.controllers import CONTROLLERS
+from bushel.control.controllers import controllers
 from bushel.control.runner import Runner
 from bushel.domain.errors import BushelError
 from bushel.store.database import Database
@@ -34,14 +34,15 @@ def main() -> int:
     _log_to_stderr()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before any thread exists, so that all inherit it
     url = options.database_url or options.database_url_file.read_text().strip()
-    database = Database(url, most_connections=len(CONTROLLERS) + _SPARE_CONNECTIONS, name="bushel control")
+    table = controllers(options.state_folder)
+    database = Database(url, most_connections=len(table) + _SPARE_CONNECTIONS, name="bushel control")
     try:
         database.open(timeout_seconds=_DATABASE_SECONDS)
     except BushelError as error:
         log.error("%s", error.message)
         return 3
     with Listener(url) as listener:
-        runner = Runner(database, listener, CONTROLLERS, changed=lambda lease: _write_ready(options.ready_file, lease))
+        runner = Runner(database, listener, table, changed=lambda lease: _write_ready(options.ready_file, lease))
         thread = threading.Thread(target=_run, args=(runner,), name="runner", daemon=True)
         thread.start()
         received = signal.sigwait({signal.SIGTERM, signal.SIGINT})

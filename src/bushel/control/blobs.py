@@ -48,8 +48,9 @@ def keep_blob(
     database: Database, folder: BlobFolder, principal: Principal, incoming: Incoming, *, path: str, project_id: int, digest: str
 ) -> bool:
     """Take a verified upload into the project. Whether it was not there before."""
-    folder.keep(incoming, project_id, digest)
     with database.transaction() as tx:
+        blobs.lock_file(tx, project_id, digest)
+        folder.keep(incoming, project_id, digest)
         added = blobs.insert(tx, project_id, digest, incoming.size_bytes, principal.id)
         if added:
             audit(tx, principal, "blob:write", f"blob/{digest}", path, size_bytes=incoming.size_bytes)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from bushel.control import backoff, dependencies, leases, retention, schedule
+from bushel.control import backoff, dependencies, disk_retention, leases, retention, schedule
 from bushel.control.elements import DEPENDENCIES
 from bushel.control.runner import Controller, Step
 from bushel.store.database import SCHEDULE, Database
@@ -17,11 +18,15 @@ def _without_memory(step: Callable[[Database, Lease], int]) -> Callable[[Databas
     return lambda database, lease: partial(step, database, lease)
 
 
-CONTROLLERS = (
+def controllers(state_folder: Path) -> tuple[Controller, ...]:
+    """Everything that the leader runs."""
+    return (*_CONTROLLERS, Controller("disk", partial(disk_retention.start, state_folder), poll_seconds=3600.0))
+
+
+_CONTROLLERS = (
     Controller("schedule", schedule.start, poll_seconds=1.0, topics=frozenset({SCHEDULE}), gather_seconds=0.005),
     Controller("leases", _without_memory(leases.step), poll_seconds=1.0),
     Controller("backoff", _without_memory(backoff.step), poll_seconds=0.5),
     Controller("dependencies", _without_memory(dependencies.step), poll_seconds=1.0, topics=frozenset({DEPENDENCIES})),
     Controller("retention", _without_memory(retention.step), poll_seconds=3600.0),
 )
-"""Everything that the leader runs."""

@@ -171,6 +171,7 @@ def check_secrets(tx: Transaction, drafts: Sequence[Draft], problems: list[Field
 _BLOBS = """
     select b.project_id, b.digest from blobs b
     join unnest(%s::bigint[], %s::text[]) wanted (project_id, digest) on (b.project_id, b.digest) = (wanted.project_id, wanted.digest)
+    for key share of b -- so that none is removed for want of jobs before this one is there
 """
 
 

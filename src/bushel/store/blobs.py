@@ -2,6 +2,7 @@
 
 Guarantees: a row of `blobs` exists only once the whole file, verified, is on disk; a file gets its name only when it is whole; the
 same content twice is one file. A file without a row is of no use to anybody, and is put in its place again by the next upload.
+Whoever names or removes a file holds the lock of `lock_file`; whoever submits a job that needs one holds its row.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ _ABANDONED_SECONDS = 86400
 _INSERT = """
     insert into blobs (project_id, digest, size_bytes, uploaded_by) values (%s, %s, %s, %s)
     on conflict (project_id, digest) do nothing returning 1 as inserted
+"""
+
+_FORGET = """
+    delete from blobs b
+    where b.project_id = %(project)s and b.digest = %(digest)s and not exists (
+        select from jobs j
+        where j.project_id = b.project_id and j.spec ->> 'workdir' = b.digest
+              and (j.ended_at is null or j.ended_at > now() - make_interval(days => %(days)s))
+    )
 """
 
 
@@ -80,6 +90,15 @@ class BlobFolder:
             raise ValueError(f"{digest!r} is no digest")
         return self._folder / str(project_id) / letters[:2] / letters
 
+    def folders(self) -> list[Path]:
+        """Those that hold files, in order."""
+        return sorted(path for path in self._folder.glob("*/??") if path.parent.name.isdigit())
+
+    def files(self, folder: Path) -> Iterator[tuple[Path, int, str]]:
+        """Each with its project and digest."""
+        for path in sorted(folder.iterdir()):
+            yield path, int(folder.parent.name), f"sha256:{path.name}"
+
     @contextmanager
     def incoming(self) -> Iterator[Incoming]:
         """A new file that is gone at the end of the block unless it was kept."""
@@ -120,6 +139,25 @@ def find(tx: Transaction, project_id: int, digest: str) -> dict[str, Any] | None
 def insert(tx: Transaction, project_id: int, digest: str, size_bytes: int, uploaded_by: int) -> bool:
     """Whether it was not there before."""
     return tx.first(_INSERT, (project_id, digest, size_bytes, uploaded_by)) is not None
+
+
+def lock_file(tx: Transaction, project_id: int, digest: str) -> None:
+    """Until the end of the transaction nobody else names or removes this file."""
+    tx.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"blob {project_id} {digest}",))
+
+
+def forget_unused(tx: Transaction, project_id: int, digest: str, days: int) -> bool:
+    """Whether nobody may use it from now on: it was made, and the last job with it ended, at least `days` ago."""
+    row = tx.first(
+        """
+        select created_at < now() - make_interval(days => %s) as old from blobs
+        where project_id = %s and digest = %s for update
+        """,
+        (days, project_id, digest),
+    )
+    if row is not None and row["old"]:  # jobs that were being submitted when it was locked are there now
+        tx.execute(_FORGET, {"project": project_id, "digest": digest, "days": days})
+    return find(tx, project_id, digest) is None
 
 
 def _no_room(error: OSError) -> OSError | DiskFull:

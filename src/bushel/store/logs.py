@@ -160,11 +160,17 @@ class LogFolder:
         """How long the log is and what is missing of it. A log without a record has no folder and is empty."""
         return _state(_whole(_segments(self._path(log))))
 
-    def read(self, log: LogId, offset: int, limit_bytes: int) -> LogPage:
-        """Up to `limit_bytes` from `offset` on, ending with a whole record unless a single one is longer than that."""
+    def read(self, log: LogId, offset: int, limit_bytes: int, ended_bytes: int | None = None) -> LogPage:
+        """Up to `limit_bytes` from `offset` on, ending with a whole record unless a single one is longer than that.
+
+        `ended_bytes` is how long the log was when it ended, if it has: all of it may have been removed since.
+        """
         for attempt in range(_READ_ATTEMPTS):
             try:
-                return self._read(log, offset, limit_bytes)
+                page = self._read(log, offset, limit_bytes)
+                if ended_bytes and not page.state.size_bytes:
+                    return LogPage(b"", ended_bytes, ended_bytes, LogState(ended_bytes, ended_bytes, (0, ended_bytes)))
+                return page
             except FileNotFoundError:  # a segment was packed or dropped meanwhile
                 if attempt == _READ_ATTEMPTS - 1:
                     raise

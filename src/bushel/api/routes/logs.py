@@ -85,12 +85,13 @@ def read_logs(
             raise NotFound("there is no such attempt or rank")
         return _page(b"", 0, 0, ended=False)
     folder, log = _folder(settings), LogId(wanted.job_id, wanted.index, found.number, rank)
+    ended_bytes = found.ended_sizes.get(rank)
     if tail is None:
-        page = folder.read(log, offset, limit_bytes)
+        page = folder.read(log, offset, limit_bytes, ended_bytes)
         data = select_output(page.data, stream)
     else:
         size = folder.state(log).size_bytes
-        page = folder.read(log, max(0, size - limit_bytes), limit_bytes)
+        page = folder.read(log, max(0, size - limit_bytes), limit_bytes, ended_bytes)
         cut = page.data.find(b"\n") + 1 if page.offset else 0
         data = last_records(select_output(page.data[cut:], stream), tail)
     answer = _page(data, page.next_offset, page.state.size_bytes, ended=rank in found.ended_sizes)

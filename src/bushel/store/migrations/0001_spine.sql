@@ -185,6 +185,7 @@ create index jobs_live on jobs (queue_id, id) where ended_at is null;
 create index jobs_dependents_due on jobs (id) where dependents_due;
 create index jobs_submitter on jobs (submitter_id, id);
 create index jobs_queue on jobs (queue_id, id);
+create index jobs_workdir on jobs (project_id, (spec ->> 'workdir')) where spec ->> 'workdir' is not null;  -- whether an upload is in use
 
 create table job_labels (                              -- so that a page of one label's jobs costs the same however common it is
     project_id bigint not null,
