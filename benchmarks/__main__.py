@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import scale, startup, submission, throughput
+from benchmarks import local_engine, reports, scale, startup, submission, throughput
 from benchmarks.report import Report, parse
 
 if __name__ == "__main__":
@@ -12,4 +12,6 @@ if __name__ == "__main__":
     throughput.measure(report, tasks=1000, starts=100, slurm_tasks=200)
     scale.measure(report, jobs=1_000_000, pages=400, waiting=100_000)
     startup.measure(report, times=30)
+    local_engine.measure(report, tasks=1000, starts=100)
+    reports.measure(report, tasks=2000)
     report.finish(options.json)

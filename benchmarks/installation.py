@@ -77,23 +77,31 @@ def wait_until_ended(transport: Transport, path: str, count: int, timeout_second
 
 
 @contextmanager
-def running_installation(*, slots: int = 16, start: Sequence[str] = ()) -> Iterator[Installation]:
-    """Raises RuntimeError with what the command said when it does not start."""
+def new_home() -> Iterator[Installation]:
+    """An installation that was never started. Whoever starts it stops it."""
     home = Path(tempfile.mkdtemp(prefix="bench-bushel-", dir="/var/tmp")) / "home"
     home.parent.chmod(0o755)
-    installation = Installation(home)
     home.mkdir()
     home.chmod(0o711)
-    installation.run("up", "--port", "0", *start)
     try:
-        address = json.loads((home / "api.json").read_text())
-        installation.url, installation.token = address["url"], (home / "admin.token").read_text().strip()
-        assert urlsplit(installation.url).hostname == "127.0.0.1"
-        installation.run("cluster", "add", "bench", "--site", "bench", "--nodes", "1", "--cpu", str(slots), "--memory", "64GiB")
-        yield installation
+        yield Installation(home)
     finally:
-        installation.run("down", "--stop-tasks")
         shutil.rmtree(home.parent, ignore_errors=True)
+
+
+@contextmanager
+def running_installation(*, slots: int = 16, start: Sequence[str] = ()) -> Iterator[Installation]:
+    """Raises RuntimeError with what the command said when it does not start."""
+    with new_home() as installation:
+        installation.run("up", "--port", "0", *start)
+        try:
+            address = json.loads((installation.home / "api.json").read_text())
+            installation.url, installation.token = address["url"], (installation.home / "admin.token").read_text().strip()
+            assert urlsplit(installation.url).hostname == "127.0.0.1"
+            installation.run("cluster", "add", "bench", "--site", "bench", "--nodes", "1", "--cpu", str(slots), "--memory", "64GiB")
+            yield installation
+        finally:
+            installation.run("down", "--stop-tasks")
 
 
 def _pss_bytes(pid: int) -> int:

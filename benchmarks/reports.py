@@ -80,7 +80,7 @@ class Agent:
         }
 
 
-def measure(report: Report, tasks: int) -> None:
+def measure(report: Report, *, tasks: int) -> None:
     shapes = {
         "jobs": [{"run": ["true"], "name": f"j{number}", "hold": True} for number in range(tasks)],
         "an array": [{"run": ["true"], "name": "array", "hold": True, "array": f"0-{tasks - 1}"}],
@@ -98,5 +98,5 @@ def measure(report: Report, tasks: int) -> None:
 if __name__ == "__main__":
     options = parse(__doc__ or "", tasks=2000)
     report = Report()
-    measure(report, options.tasks)
+    measure(report, tasks=options.tasks)
     report.finish(options.json)

@@ -10,6 +10,9 @@ import psycopg
 
 from benchmarks.installation import Installation, ask, running_installation
 from benchmarks.report import Report, parse, percentile
+from bushel.control.schedule import Scheduler
+from bushel.store.database import Database
+from bushel.store.leases import Lease
 
 FILL = """
     insert into jobs (project_id, queue_id, submitter_id, name, labels, spec, state, priority, element_count, pending,
@@ -80,6 +83,27 @@ def queued(installation: Installation, count: int) -> None:
         ask(transport, "POST", "/v1/jobs", {"jobs": jobs})
 
 
+def round_seconds(installation: Installation, rounds: int) -> tuple[float, list[float]]:
+    """The first round of a scheduler, which loads everything and plans, and rounds in which nothing had changed.
+
+    It is a second scheduler, over the same database. No job fits, so it has nothing to commit and needs no lease.
+    """
+    with Database(installation.database_url(), most_connections=2) as database:
+        scheduler = Scheduler(database, Lease("benchmark", "benchmark", 0))
+        began = time.perf_counter()
+        started = scheduler.step()
+        first = time.perf_counter() - began
+        seconds = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            started += scheduler.step()
+            seconds.append(time.perf_counter() - began)
+            time.sleep(0.01)
+    if started:
+        raise RuntimeError(f"{started} of the jobs that were to wait have started")
+    return first, seconds
+
+
 def measure(report: Report, *, jobs: int, pages: int, waiting: int) -> None:
     with running_installation() as installation:
         report.say(f"filling the table with {jobs:,} jobs")
@@ -91,6 +115,10 @@ def measure(report: Report, *, jobs: int, pages: int, waiting: int) -> None:
         queued(installation, waiting)
         time.sleep(5)
         report.add(f"{waiting:,} queued jobs: memory of API and controllers", installation.memory_bytes("api", "control") / 2**20, "MiB")
+        first, seconds = round_seconds(installation, 200)
+        report.add(f"{waiting:,} queued jobs: a round when nothing changed: p50", percentile(seconds, 50) * 1000, "ms")
+        report.add(f"{waiting:,} queued jobs: a round when nothing changed: p99", percentile(seconds, 99) * 1000, "ms")
+        report.add(f"{waiting:,} queued jobs: the first round, which reads all of them", first * 1000, "ms")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, beside an interpreter that does nothing."""
+"""How long the command line takes to answer, beside an interpreter that does nothing, and the platform to start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.installation import BUSHEL, running_installation
+from benchmarks.installation import BUSHEL, new_home, running_installation
 from benchmarks.report import Report, parse, percentile
 
 
@@ -20,7 +20,28 @@ def milliseconds(command: list[str], times: int, environment: dict[str, str] | N
     return percentile(taken, 50)
 
 
+def up_seconds(again: int) -> tuple[float, float]:
+    """`bushel up` in a new home, and the median of the starts after a stop."""
+    with new_home() as installation:
+        try:
+            began = time.monotonic()
+            installation.run("up", "--port", "0")
+            first = time.monotonic() - began
+            seconds = []
+            for _ in range(again):
+                installation.run("down")
+                began = time.monotonic()
+                installation.run("up")
+                seconds.append(time.monotonic() - began)
+        finally:
+            installation.run("down", "--stop-tasks")
+    return first, percentile(seconds, 50)
+
+
 def measure(report: Report, *, times: int) -> None:
+    first, again = up_seconds(5)
+    report.add("bushel up, the first time", first, "s")
+    report.add("bushel up, later", again, "s")
     with running_installation() as installation:
         milliseconds([BUSHEL, "--help"], 3)
         bare = milliseconds([sys.executable, "-c", "pass"], times)

@@ -17,7 +17,6 @@ from bushel.api.paging import Limit, Page, cut, decode_page, encode_page
 from bushel.api.problems import responses
 from bushel.control import cancel as cancelling
 from bushel.control import jobs as control
-from bushel.control.explain import would_start
 from bushel.control.submit import dry_run as try_out
 from bushel.control.submit import submit
 from bushel.domain.errors import FieldProblem, InvalidDocument
@@ -105,6 +104,8 @@ def submit_jobs(
 
 
 def _start(database: Database, row: Mapping[str, Any]) -> views.StartView:
+    from bushel.control.explain import would_start  # here, because numpy would make each start of the server longer
+
     made = would_start(database, compile_job(row["spec"]), row["queue_id"])
     return {"starts_now": made.starts_now, "elements_now": made.elements_now, "sentence": made.sentence}
 
