@@ -116,10 +116,7 @@ def work(platform: Platform, ledger: Ledger) -> list[str]:
         {"name": "failing", "run": f"{effect}; exit 4", "resources": small},
         {"name": "after-failure", "run": effect, "resources": small, "after": [{"job": "failing", "on": "failure"}]},
         {"name": "cancelled", "run": "sleep 300", "resources": small, "labels": {"to": "cancel"}},
-        *(
-            {"name": name, "run": f'[ "$BUSHEL_ATTEMPT" -ge 2 ] || sleep 300; {effect}', "resources": small}
-            for name in ("lost", "given-up")
-        ),
+        {"name": "lost", "run": second_time, "resources": small},
     ]
     jobs = platform.submit(*documents, key=key)
     *_, cancelled, lost = jobs
