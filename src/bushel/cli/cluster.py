@@ -50,7 +50,11 @@ def _lines(cluster: dict[str, Any]) -> Iterator[str]:
     yield f"  engine    {cluster['engine']}"
     yield f"  nodes     {plural(cluster['node_count'], 'node')}, {plural(cluster['live_attempts'], 'attempt')} running"
     yield f"  lease     epoch {cluster['epoch']}" + (f", ends {ago(cluster['lease_expires_at'])}" if cluster["lease_expires_at"] else "")
-    for key, value in sorted(cluster["agent"].items()):
+    told = dict(cluster["agent"])
+    ahead = told.pop("clock_ahead_seconds", None)
+    if isinstance(ahead, int | float):
+        yield f"  clock     {abs(ahead):.3f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+    for key, value in sorted(told.items()):
         yield f"  {plain(key.replace('_', ' ')):<9} {plain(value)}"
 
 

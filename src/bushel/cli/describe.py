@@ -180,8 +180,8 @@ def _ending(name: str, attempt: dict[str, Any]) -> list[str]:
         texts.append(f"counted as {attempt['failure_class']}, not against your retries")
     elif attempt["failure_class"] and attempt["outcome"] == "failed":
         texts[0] += f" ({attempt['failure_class']})"
-    if attempt["usage"]:
-        texts.append(f"used {usage_text(attempt['usage'])}")
+    if used := usage_text(attempt["usage"] or {}):
+        texts.append(f"used {used}")
     return texts
 
 
@@ -217,8 +217,9 @@ def _outlook(job: dict[str, Any], attempts: list[dict[str, Any]]) -> Iterator[st
         yield f"  progress  {task_progress(status['progress'])}"
     if status["state"] in ("held", "queued") and detail(job):
         yield f"  waits     {detail(job)}"
-    if status.get("usage") and len(attempts) > 1:
-        yield f"  used      {usage_text(status['usage'])} in all"
+    used = usage_text(status.get("usage") or {})
+    if used and len(attempts) > 1:
+        yield f"  used      {used} in all"
 
 
 COMMANDS = {"describe": Command("tell a job's story in the order of time", _run, _arguments)}

@@ -79,8 +79,8 @@ def lines(job: dict[str, Any], session: Session) -> Iterator[str]:
         yield f"  started   {ago(status['started_at'])}"
     if status["ended_at"] and status["started_at"]:
         yield f"  ended     {ago(status['ended_at'])}, after {_lasted(status)}"
-    if status.get("usage"):
-        yield f"  used      {usage_text(status['usage'])}"
+    if used := usage_text(status.get("usage") or {}):
+        yield f"  used      {used}"
     if metadata["retry_of"]:
         yield f"  retry of  {metadata['retry_of']}"
     if metadata["labels"]:
@@ -116,7 +116,7 @@ def run_text(spec: dict[str, Any]) -> str:
 
 
 def usage_text(usage: dict[str, Any]) -> str:
-    """`12.4 CPU seconds, at most 1.5 GiB, read 3 GiB, wrote 10 MiB`."""
+    """`12.4 CPU-seconds, at most 1.5 GiB of memory, read 3 GiB, wrote 10 MiB`; nothing where hardly anything was used."""
     parts = []
     seconds = usage.get("cpu_seconds") or 0
     if seconds >= 0.005:
@@ -127,7 +127,7 @@ def usage_text(usage: dict[str, Any]) -> str:
         parts.append(f"read {size(usage['read_bytes'])}")
     if usage.get("written_bytes"):
         parts.append(f"wrote {size(usage['written_bytes'])}")
-    return ", ".join(parts) or "next to nothing"
+    return ", ".join(parts)
 
 
 def running_for(status: dict[str, Any]) -> str:

@@ -179,6 +179,9 @@ def show_problems(session: Session, error: InvalidDocument, sources: list[Source
         session.note(_place(problem, sources, flags, batch))
     if len(problems) > 20:
         session.note(f"and {len(problems) - 20} more")
+    if problems[0].suggestion and problems[0].suggestion.startswith("--"):
+        session.note(f"Try: {problems[0].suggestion}")
+        return
     first = _field(_meant(problems[0]), batch)
     session.note(f"See {REFERENCE}{'#' + first.replace('.', '-') if first else ''}, or: bushel schema job")
 

@@ -130,11 +130,15 @@ def _why_not_at_once(session: Session, job: dict[str, Any]) -> str | None:
 
 
 def _say_next(session: Session, submitted: list[dict[str, Any]], dry_run: bool) -> None:
+    from bushel.cli.job_views import TERMINAL_STATES
+
     if dry_run:
         return
     if len(submitted) == 1:
         job = submitted[0]["metadata"]["id"]
-        if submitted[0]["status"]["state"] == "held" and submitted[0]["status"].get("reason") == "user_hold":
+        if submitted[0]["status"]["state"] in TERMINAL_STATES:  # it cannot start any more, or was submitted before
+            session.next(f"bushel describe {job}")
+        elif submitted[0]["status"]["state"] == "held" and submitted[0]["status"].get("reason") == "user_hold":
             session.next(f"bushel release {job}", f"bushel cancel {job}")
         elif submitted[0]["status"]["counts"]["total"] > 1:
             session.next(f"bushel wait {job}", f"bushel explain {job}", f"bushel cancel {job}")

@@ -21,7 +21,7 @@ from bushel.store.leases import Lease
 BATCH = 1000
 ACTOR = "controller/dependencies"
 
-_ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
+HOW_IT_ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
 
 
 def is_met(condition: str, ended_as: JobState) -> bool:
@@ -47,7 +47,7 @@ def step(database: Database, lease: Lease) -> int:
             if row["job_id"] in closed and not jobs[row["job_id"]].cancelling:
                 _cancel(
                     jobs[row["job_id"]],
-                    f"it waited for the {row['condition']} of {encode_job_id(row['on_job_id'])}, which {_ENDS[row['ended_as']]}",
+                    f"it waited for the {row['condition']} of {encode_job_id(row['on_job_id'])}, which {HOW_IT_ENDED[row['ended_as']]}",
                 )
         write_jobs(tx, jobs.values(), ACTOR)
         settled = dependencies.settle(tx, ended)

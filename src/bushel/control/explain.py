@@ -82,7 +82,7 @@ class JobFacts:
         waited = (self.now - row["submitted_at"]).total_seconds()
         asks_for = texts.asks_for(ShapeClass.of(self.shape))
         if waits and placement is None:
-            sentence = f"{row['name']} has waited {texts.duration(waited)} for {asks_for}: {sentence}"
+            sentence = f"{row['name']} has waited {texts.duration(waited) if waited >= 1 else 'less than 1 s'} for {asks_for}: {sentence}"
         return ExplanationView(
             job=encode_job_id(row["id"]),
             name=row["name"],

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from bushel.control.audit import audit
-from bushel.control.dependencies import is_met
+from bushel.control.dependencies import HOW_IT_ENDED, is_met
 from bushel.control.submission_checks import (
     Dependency,
     Destination,
@@ -128,7 +128,7 @@ def _settle(draft: Draft, drafts: Sequence[Draft]) -> None:
             draft.unmet += 1
         elif not dependency.met:
             draft.state, draft.reason = JobState.CANCELLED, Reason.DEPENDENCY_FAILED
-            draft.message = f"waits for the {dependency.condition} of {dependency.name}, which ended as {state}"
+            draft.message = f"it waited for the {dependency.condition} of {dependency.name}, which {HOW_IT_ENDED[state]}"
             draft.unmet = 0
             return
 
