@@ -162,7 +162,7 @@ def test_an_array_keeps_its_results_as_ranges(world: World) -> None:
     world.sync(agent, *(agent.report(key, "ended", task(exit_code=0)) for key in keys))
     row = world.job(job)
     assert (row["state"], row["reason"]) == ("failed", "exit_code")
-    assert row["message"] == "2 of 10000 elements failed; the first: exit code 1"
+    assert row["message"] == "2 of 10000 indices failed; the first: exit code 1"
 
 
 def test_a_gang_succeeds_only_if_every_rank_said_so(world: World) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bushel.agent.config import AgentConfig
     from bushel.agent.state import StateFolder
-    from bushel.spec.agent import DesiredAttempt
+    from bushel.spec.agent import DesiredAttempt, DesiredTasks
 
 SHELL = "/bin/sh"
 """Runs texts, on every node alike."""
@@ -79,84 +79,83 @@ class RequestMaker:
         devices: Mapping[int, Sequence[str] | None],
     ) -> list[dict[str, Any]]:
         """One request for each of `ranks`. `devices` has, by rank, what CUDA_VISIBLE_DEVICES is to be; None leaves it alone."""
-        spec = attempt["spec"]
         hosts = self._hosts(attempt)
-        time_limit_seconds = float(_get(spec, "time_limit", 86400.0))
+        deadline = clock.timestamp(time.time_ns() + int(_time_limit_seconds(attempt) * 1e9))
+        wanted = set(ranks)
+        return [
+            self._one(attempt, tasks, rank, hosts, deadline, epoch, master_port, workdir, devices.get(rank))
+            for tasks in attempt["placement"]
+            for rank in range(*tasks["ranks"])
+            if rank in wanted
+        ]
+
+    def _one(
+        self,
+        attempt: DesiredAttempt,
+        tasks: DesiredTasks,
+        rank: int,
+        hosts: list[str],
+        deadline: str,
+        epoch: int,
+        master_port: int,
+        workdir: str | None,
+        visible: Sequence[str] | None,
+    ) -> dict[str, Any]:
+        spec = attempt["spec"]
+        group = next((group for group in _get(spec, "groups", []) if group["name"] == tasks["group"]), {})
+        run, setup = group.get("run", spec.get("run")), group.get("setup", spec.get("setup"))
         preemption: Mapping[str, Any] = _get(spec, "preemption", {})
         grace_seconds = float(preemption.get("grace", 30.0))
-        deadline = clock.timestamp(time.time_ns() + int(time_limit_seconds * 1e9))
-        groups = {group["name"]: group for group in _get(spec, "groups", [])}
         checkpoint_folder = self._state.checkpoints(attempt["id"].partition(".")[0], attempt["index"])
-        secrets = list(attempt["secrets"].values())
-        wanted = set(ranks)
-        requests = []
-        for tasks in attempt["placement"]:
-            group = groups.get(tasks["group"], {})
-            run = group.get("run", spec.get("run"))
-            setup = group.get("setup", spec.get("setup"))
-            own = {**_get(spec, "env", {}), **group.get("env", {})}
-            for rank in range(*tasks["ranks"]):
-                if rank not in wanted:
-                    continue
-                key = task_key(attempt["id"], rank)
-                folder = self._state.task(key)
-                mark = f"{key}@{self._state.incarnation}"
-                env = task_environment(
-                    attempt,
-                    rank=rank,
-                    group=tasks["group"],
-                    site=self._config.site,
-                    cluster=self._config.cluster,
-                    hosts=hosts,
-                    master_port=master_port,
-                    deadline=deadline,
-                    grace_seconds=grace_seconds,
-                    checkpoint_folder=checkpoint_folder,
-                    progress_file=f"{folder}/{PROGRESS}",
-                    mark=mark,
-                    base=self._base,
-                    own=own,
-                )
-                visible = devices.get(rank)
-                if visible is not None:
-                    env["CUDA_VISIBLE_DEVICES"] = ",".join(visible)
-                amounts = tasks["amounts"]
-                requests.append(
-                    {
-                        "key": key,
-                        "folder": folder,
-                        "mark": mark,
-                        "epoch": epoch,
-                        "boot_id": self._state.boot,
-                        "state_folder": self._state.path,
-                        "facts": {
-                            "attempt": attempt["id"],
-                            "rank": rank,
-                            "node": tasks["node"],
-                            "task_count": attempt["task_count"],
-                            "grace_seconds": grace_seconds,
-                            "master_port": master_port,
-                            "devices": list(visible or ()),
-                        },
-                        "setup": [SHELL, "-c", setup] if setup else None,
-                        "run": [SHELL, "-c", run] if isinstance(run, str) else list(run),
-                        "by_shell": isinstance(run, str),
-                        "env": env,
-                        "secrets": secrets,
-                        "folders": [checkpoint_folder],
-                        "workdir": workdir,
-                        "limits": {
-                            "cpu_milli": amounts.get("cpu", 0),
-                            "memory_bytes": amounts.get("memory", 0),
-                            "disk_bytes": amounts.get("disk", 0),
-                        },
-                        "time_limit_seconds": time_limit_seconds,
-                        "grace_seconds": grace_seconds,
-                        "notice": int(signal.Signals[preemption.get("notice", "SIGTERM")]),
-                        "log_spool_bytes": self._config.log_spool_bytes,
-                    }
-                )
-        return requests
+        key = task_key(attempt["id"], rank)
+        folder, mark = self._state.task(key), f"{key}@{self._state.incarnation}"
+        env = task_environment(
+            attempt,
+            rank=rank,
+            group=tasks["group"],
+            site=self._config.site,
+            cluster=self._config.cluster,
+            hosts=hosts,
+            master_port=master_port,
+            deadline=deadline,
+            grace_seconds=grace_seconds,
+            checkpoint_folder=checkpoint_folder,
+            progress_file=f"{folder}/{PROGRESS}",
+            mark=mark,
+            base=self._base,
+            own={**_get(spec, "env", {}), **group.get("env", {})},
+        )
+        if visible is not None:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(visible)
+        return {
+            "key": key,
+            "folder": folder,
+            "mark": mark,
+            "epoch": epoch,
+            "boot_id": self._state.boot,
+            "state_folder": self._state.path,
+            "facts": {
+                "attempt": attempt["id"],
+                "rank": rank,
+                "node": tasks["node"],
+                "task_count": attempt["task_count"],
+                "grace_seconds": grace_seconds,
+                "master_port": master_port,
+                "devices": list(visible or ()),
+            },
+            "setup": [SHELL, "-c", setup] if setup else None,
+            "run": [SHELL, "-c", run] if isinstance(run, str) else list(run),
+            "by_shell": isinstance(run, str),
+            "env": env,
+            "secrets": list(attempt["secrets"].values()),
+            "folders": [checkpoint_folder],
+            "workdir": workdir,
+            "limits": _limits(tasks["amounts"]),
+            "time_limit_seconds": _time_limit_seconds(attempt),
+            "grace_seconds": grace_seconds,
+            "notice": int(signal.Signals[preemption.get("notice", "SIGTERM")]),
+            "log_spool_bytes": self._config.log_spool_bytes,
+        }
 
     def _hosts(self, attempt: DesiredAttempt) -> list[str]:
         hosts = ["127.0.0.1"] * attempt["task_count"]
@@ -165,6 +164,14 @@ class RequestMaker:
                 if rank < len(hosts):
                     hosts[rank] = self._addresses.get(tasks["node"], "127.0.0.1")
         return hosts
+
+
+def _time_limit_seconds(attempt: DesiredAttempt) -> float:
+    return float(_get(attempt["spec"], "time_limit", 86400.0))
+
+
+def _limits(amounts: Mapping[str, int]) -> dict[str, int]:
+    return {"cpu_milli": amounts.get("cpu", 0), "memory_bytes": amounts.get("memory", 0), "disk_bytes": amounts.get("disk", 0)}
 
 
 def _get(spec: Mapping[str, Any], name: str, default: Any) -> Any:

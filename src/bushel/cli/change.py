@@ -8,7 +8,7 @@ import sys
 from bushel.cli import exits
 from bushel.cli.command import Command
 from bushel.cli.job_views import job_name
-from bushel.cli.ls import LIVE_STATES, STATES
+from bushel.cli.ls import LIVE_STATES, add_filters
 from bushel.cli.mistakes import Wrong
 from bushel.cli.output import show_list, show_object
 from bushel.cli.session import Session
@@ -63,21 +63,7 @@ def _cancel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", metavar="INDICES", help="only these indices of an array: 3,7,20-29")
     parser.add_argument("-m", "--message", metavar="TEXT", help="why, for whoever looks at the job")
     several = parser.add_argument_group("instead of jobs, everything that all of these select")
-    several.add_argument(
-        "-s",
-        "--state",
-        action="append",
-        default=[],
-        metavar="STATE",
-        choices=(*STATES, "live"),
-        help=f"{', '.join(LIVE_STATES)}; or live: all of these",
-    )
-    several.add_argument("--queue", metavar="QUEUE")
-    several.add_argument("--by", metavar="NAME", help="who submitted it; me is you")
-    several.add_argument("--name", metavar="NAME", help="train-* for those that begin so")
-    several.add_argument("--label", metavar="KEY=VALUE", action="append", default=[])
-    several.add_argument("--since", metavar="TIME", help="submitted since: 2h, 3d, or 2026-11-24T00:00:00Z")
-    several.add_argument("--before", metavar="TIME", help="submitted before")
+    add_filters(several, f"{', '.join(LIVE_STATES)}; or live: all of these")
     several.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 

@@ -35,22 +35,19 @@ COLUMNS = (
 )
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-s",
-        "--state",
-        action="append",
-        default=[],
-        metavar="STATE",
-        choices=(*STATES, "live"),
-        help=f"{', '.join(STATES)}; or live: not ended",
-    )
+def add_filters(parser: argparse._ActionsContainer, states_help: str) -> None:
+    """The flags that `filters` reads."""
+    parser.add_argument("-s", "--state", action="append", default=[], metavar="STATE", choices=(*STATES, "live"), help=states_help)
     parser.add_argument("--queue", metavar="QUEUE")
     parser.add_argument("--by", metavar="NAME", help="who submitted it; me is you")
     parser.add_argument("--name", metavar="NAME", help="jobs of this name; train-* for those that begin so")
     parser.add_argument("--label", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--since", metavar="TIME", help="submitted since: 2h, 3d, or 2026-11-24T00:00:00Z")
     parser.add_argument("--before", metavar="TIME", help="submitted before")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_filters(parser, f"{', '.join(STATES)}; or live: not ended")
     parser.add_argument("-n", "--limit", metavar="N", type=int, default=50, help="at most so many; default 50")
     parser.add_argument("--all", action="store_true", help="every job, however many")
 

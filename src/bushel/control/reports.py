@@ -138,17 +138,7 @@ class Moves:
         job = self._jobs[row["job_id"]]
         task_count = sum(part["ranks"][1] - part["ranks"][0] for part in row["placement"])
         tasks = [task for task in report.tasks if task["rank"] < task_count]
-        change = AttemptChange(
-            attempts.key_of(row),
-            after,
-            tasks=Jsonb(tasks) if tasks else None,
-            usage=Jsonb(_usage(tasks)) if tasks else None,
-            progress=None if report.progress is None else Jsonb(report.progress),
-            report_version=report.version,
-            started=any(task["state"] != "starting" and task.get("started_at") for task in tasks) or report.state is AttemptState.RUNNING,
-            started_at=min(_times(tasks, "started_at"), default=None),
-            ended_at=max(_times(tasks, "ended_at"), default=None),
-        )
+        change = _change(row, after, report, tasks)
         if report.progress is not None:
             row["progress"] = report.progress
             if not job.is_array:
@@ -269,6 +259,20 @@ class Moves:
         facts = {name: value for name, value in body.items() if value is not None}
         facts |= {"version": row["version"] + 1, "index": row["index"], "attempt": row["number"]}
         self._tx.emit(Event(kind, job.scope_path, f"attempt/{identity}", self._actor, facts, job.id))
+
+
+def _change(row: dict[str, Any], state: AttemptState, report: Report, tasks: Sequence[dict[str, Any]]) -> AttemptChange:
+    return AttemptChange(
+        attempts.key_of(row),
+        state,
+        tasks=Jsonb(tasks) if tasks else None,
+        usage=Jsonb(_usage(tasks)) if tasks else None,
+        progress=None if report.progress is None else Jsonb(report.progress),
+        report_version=report.version,
+        started=any(task["state"] != "starting" and task.get("started_at") for task in tasks) or report.state is AttemptState.RUNNING,
+        started_at=min(_times(tasks, "started_at"), default=None),
+        ended_at=max(_times(tasks, "ended_at"), default=None),
+    )
 
 
 def _history(row: dict[str, Any], ending: Ending) -> History:
