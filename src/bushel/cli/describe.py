@@ -166,9 +166,7 @@ def _ending(name: str, attempt: dict[str, Any]) -> list[str]:
     why = plain(attempt["message"]) if attempt["message"] else ""
     if not why and attempt["exit_code"]:
         why = f"exit code {attempt['exit_code']}"
-    if not why and attempt["signal"]:
-        why = f"signal {attempt['signal']}"
-    if not why and attempt["reason"]:
+    if not why and attempt["reason"] not in (None, "cancelled_by_user"):  # who cancelled it is told by itself
         why = str(attempt["reason"]).replace("_", " ")
     lasted = ""
     if attempt["started_at"]:

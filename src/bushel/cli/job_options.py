@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bushel.client.documents import Document, Source
     from bushel.domain.errors import FieldProblem, InvalidDocument
 
+RETRIED_BY_FLAG = ["application", "infrastructure", "preempted", "unknown"]
+
 REFERENCE = "docs/reference/job.md"
 
 _SHELL_LETTERS = frozenset(" \t\n|&;<>()$`\"'*?[#~=%!{")
@@ -46,7 +48,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--after", metavar="JOB[:success|failure|end]", action="append", default=[], help="a job that must end first")
     shape.add_argument("--priority", metavar="PRIORITY", help="low, normal, high, or 0 to 1000")
     shape.add_argument("--time-limit", metavar="TIME", help="each attempt is stopped after this: 2h, 40m; default 24h")
-    shape.add_argument("--retry", metavar="N", type=int, help="most attempts that count against the job")
+    shape.add_argument("--retry", metavar="N", type=int, help="try again when it fails, up to N attempts")
     shape.add_argument("--label", metavar="KEY=VALUE", action="append", default=[], help="for people and filters")
     shape.add_argument("--hold", action="store_true", help="wait for `bushel release`")
 
@@ -139,7 +141,14 @@ def merge(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
             merged[field] = [*inner, *value]
         else:
             merged[field] = value
-    return merged
+    return retrying(merged, flags)
+
+
+def retrying(document: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """`--retry` means failures of the job itself too, unless the document says which failures."""
+    if "retry" in flags and isinstance(document["retry"], dict):
+        document["retry"] = {"on": RETRIED_BY_FLAG, **document["retry"]}
+    return document
 
 
 def upload_workdirs(session: Session, values: list[dict[str, Any]], folders: list[str]) -> None:

@@ -7,7 +7,16 @@ import os
 
 from bushel.cli import exits
 from bushel.cli.command import Command
-from bushel.cli.job_options import add_job_options, fields_of_flags, merge, read_files, run_of_words, show_problems, upload_workdirs
+from bushel.cli.job_options import (
+    add_job_options,
+    fields_of_flags,
+    merge,
+    read_files,
+    retrying,
+    run_of_words,
+    show_problems,
+    upload_workdirs,
+)
 from bushel.cli.mistakes import Wrong
 from bushel.cli.session import Session
 
@@ -40,7 +49,7 @@ def gather(options: argparse.Namespace, session: Session, verb: str) -> tuple[li
     if not files:
         if not session.command:
             raise Wrong("nothing to run", suggestion=f"bushel {verb} FILE, or bushel {verb} -- COMMAND")
-        return [flags], [None], flags
+        return [retrying(dict(flags), flags)], [None], flags
     documents = read_files(files)
     if session.command and len(documents) > 1:
         raise Wrong("one command cannot stand for several documents")

@@ -171,7 +171,8 @@ class Shim:
     def _judge(self, status: int | None) -> tuple[str | None, str | None]:
         """The reason and the message of the end, where the exit code does not say it all."""
         if status != 0 and self._groups.out_of_memory_kills():
-            return "out_of_memory", f"the task needed more than its {self._request['limits']['memory_bytes']} bytes of memory"
+            most = self._request["limits"]["memory_bytes"] / 2**20
+            return "out_of_memory", f"the task needed more than its {most:,.0f} MiB of memory"
         if self._stop_reason:
             return self._stop_reason, None
         if status is None:
