@@ -121,7 +121,7 @@ def _of_event(event: dict[str, Any]) -> Entry | None:
     if event["kind"] in ("job.stopping", "job.cancelled") and not _is_machinery(event["actor"]):
         text += f" by {plain(event['actor'])}"
     why = _why(body)
-    return event["at"], [text + (f": {why}" if why and why != text else "")]
+    return event["at"], [text + (f": {why}" if why and why not in (text, f"cancelled by {plain(event['actor'])}") else "")]
 
 
 def _told_by_attempt(event: dict[str, Any], attempts: list[dict[str, Any]]) -> bool:

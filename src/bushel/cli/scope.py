@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bushel.cli.command import Command
+from bushel.cli.mistakes import Wrong
 from bushel.cli.output import Column, show_list, show_object
 from bushel.cli.session import Session
 from bushel.cli.tenancy_common import every
@@ -46,6 +47,8 @@ def _get(options: argparse.Namespace, session: Session) -> None:
 
 
 def _create(options: argparse.Namespace, session: Session) -> None:
+    if "/" not in options.path:
+        raise Wrong(f"{options.path}: write ORGANISATION/TEAM, or ORGANISATION/TEAM/PROJECT", suggestion="bushel scope ls")
     scope = session.call(tenancy.create_scope(options.path, queue=options.queue))
     show_object(session, scope, name=_name, lines=_lines)
 

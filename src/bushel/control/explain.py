@@ -330,6 +330,8 @@ def _quota(made: Plan, job: ReadyJob, waiting: Waiting | None) -> list[ReasonVie
         name = made.snapshot.queues.queues[over.queue_id].name
         held, limit, needed = (texts.amount(over.resource, value) for value in (over.used, over.limit, over.needed))
         sentence = f"{name} holds {held} of the {limit} it may; this needs {needed} more"
+        if over.needed > over.limit:
+            sentence = f"{name} may hold {limit}; this needs {needed}, so it never starts while that limit stands"
         detail = {"queue": name, "resource": over.resource, "limit": over.limit, "used": over.used, "needed": over.needed}
         return [_reason("quota", "queue_quota", sentence, detail=detail)]
     if queue is None or not any(above.quota for above in made.ledger.path(job.queue_id)):
