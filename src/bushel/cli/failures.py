@@ -49,7 +49,9 @@ def _explain(error: Exception, session: Session) -> tuple[str, str | None, int]:
     if isinstance(error, BushelError):
         suggestion = error.suggestion
         if error.code == "unauthenticated":
-            suggestion = f"the token came from {session.context.source}" if session.context.token else "bushel context add, or BUSHEL_TOKEN"
+            suggestion = (
+                f"the token came from {session.context.token_source}" if session.context.token else "bushel context add, or BUSHEL_TOKEN"
+            )
         return error.message, suggestion, exit_code(error)
     if isinstance(error, NoContext):
         return str(error), "bushel up, or bushel context add NAME --url URL", exits.UNREACHABLE

@@ -40,8 +40,9 @@ class AsyncCaller:
         Raises:
             BushelError: it was refused, or Bushel was not reached.
         """
-        headers, body = await self._send(operation.method, operation.path, operation.body, operation.headers, operation.timeout_seconds)
-        return operation.read(headers, body)
+        return operation.result(
+            *await self._send(operation.method, operation.path, operation.body, operation.headers, operation.timeout_seconds)
+        )
 
     async def pages(self, define: Callable[[str | None], Operation[Any]]) -> AsyncIterator[dict[str, Any]]:
         """Every item of a list."""
@@ -62,19 +63,19 @@ class AsyncCaller:
         except NotFound:
             pass
         body = Upload(packed.file, packed.size_bytes)
-        await self._send("PUT", blobs.path(project, packed.digest), body, {"Content-Type": "application/gzip"}, UPLOAD_TIMEOUT_SECONDS)
+        path, headers = blobs.path(project, packed.digest), {"Content-Type": "application/gzip"}
+        status, answered, content = await self._send("PUT", path, body, headers, UPLOAD_TIMEOUT_SECONDS)
+        if status >= 400:
+            raise of_answer(status, answered, content)
         return True
 
     async def _send(
         self, method: str, path: str, body: bytes | Upload | None, headers: dict[str, str], timeout_seconds: float
-    ) -> tuple[dict[str, str], bytes]:
+    ) -> tuple[int, dict[str, str], bytes]:
         try:
-            status, answered, content = await self.transport.send(method, path, body, headers, timeout_seconds)
+            return await self.transport.send(method, path, body, headers, timeout_seconds)
         except TransportFailure as failure:
             raise of_failure(failure, self.context.url) from failure
-        if status >= 400:
-            raise of_answer(status, answered, content)
-        return answered, content
 
     def close(self) -> None:
         self.transport.close()

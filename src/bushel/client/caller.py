@@ -47,11 +47,7 @@ class Caller:
             from bushel.client.errors import of_failure
 
             raise of_failure(failure, self.context.url) from failure
-        if status >= 400:
-            from bushel.client.errors import of_answer
-
-            raise of_answer(status, headers, body)
-        return operation.read(headers, body)
+        return operation.result(status, headers, body)
 
     def pages(self, define: Callable[[str | None], Operation[Any]]) -> Iterator[dict[str, Any]]:
         """Every item of a list; `define` makes the request for a page out of the last page's token."""

@@ -26,6 +26,8 @@ API_FILE = "api.json"
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of a file
 """In an installation's home: the first administrator's token, readable by its owner alone."""
 
+_WITH_TOKEN = ", with the token of "  # noqa: S105 - words
+
 
 class Context:
     """An address and what to show it. `source` says for people where these came from."""
@@ -48,6 +50,11 @@ class Context:
         self.project = project
         self.name = name
         self.source = source
+
+    @property
+    def token_source(self) -> str:
+        """Where the token alone came from."""
+        return self.source.partition(_WITH_TOKEN)[2] or self.source
 
 
 class NoContext(Exception):
@@ -84,16 +91,16 @@ def resolve(
     project = environment.get("BUSHEL_PROJECT")
     if project:
         found.project = project
-    if token and found.token != token:
+    if token:
         found.token = token
-        found.source += ", with the token given"
+        found.source = found.source.partition(_WITH_TOKEN)[0] + _WITH_TOKEN + "--token-file"
     return found
 
 
 def _resolve(url: str | None, token: str | None, context: str | None, environment: Mapping[str, str]) -> Context:
     given_token = token or environment.get("BUSHEL_TOKEN")
     if url:
-        return _at(url, given_token, "given", environment)
+        return _at(url, given_token, "--url", environment)
     if context:
         return _named(context, environment)
     if environment.get("BUSHEL_URL"):
@@ -113,7 +120,7 @@ def _resolve(url: str | None, token: str | None, context: str | None, environmen
         )
     if environment.get("BUSHEL_TOKEN"):
         found.token = environment["BUSHEL_TOKEN"]
-        found.source += ", with the token of BUSHEL_TOKEN"
+        found.source += _WITH_TOKEN + "BUSHEL_TOKEN"
     return found
 
 
@@ -170,9 +177,11 @@ def write_private(path: str, text: str) -> None:
 def _at(url: str, token: str | None, source: str, environment: Mapping[str, str]) -> Context:
     """An address that is named outright. A token not named with it is one that was stored for this very address."""
     known = [installation(home_folder(environment)), *(_stored(name, entry) for name, entry in _entries(environment).items())]
+    if token:
+        source += _WITH_TOKEN + "BUSHEL_TOKEN"
     for candidate in known:
         if candidate is not None and candidate.url.rstrip("/") == url.rstrip("/"):
-            candidate.source = source
+            candidate.source = source if token else source + _WITH_TOKEN + candidate.source
             candidate.token = token or candidate.token
             return candidate
     return Context(url, token=token, ca_file=environment.get("BUSHEL_CA_FILE"), source=source)

@@ -115,21 +115,24 @@ _BY_STATUS: dict[int, type[BushelError]] = {
 def of_answer(status: int, headers: Mapping[str, str], body: bytes) -> BushelError:
     """The error that a refusing answer stands for. `error.problem` is what was sent, empty if that was no problem document."""
     problem = _problem(headers, body)
-    code = str(problem.get("code", ""))
-    detail = str(problem.get("detail") or problem.get("title") or f"the server answered {status}")
-    suggestion = problem.get("suggestion")
+    if body and not problem:
+        return foreign_answer(status)
+    code = _text(problem, "code") or ""
+    detail = _text(problem, "detail") or _text(problem, "title") or f"the server answered {status}"
+    suggestion = _text(problem, "suggestion")
+    listed = problem.get("problems")
     problems = [
         FieldProblem(
-            pointer=str(one.get("pointer", "")),
-            message=str(one.get("message", "")),
-            code=str(one.get("code", "invalid")),
-            suggestion=one.get("suggestion"),
+            pointer=_text(one, "pointer") or "",
+            message=_text(one, "message") or "",
+            code=_text(one, "code") or "invalid",
+            suggestion=_text(one, "suggestion"),
         )
-        for one in problem.get("problems") or []
+        for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, dict)
     ]
     if status == 422 and code == "invalid_document":
-        return _with_problem(InvalidDocument(problems or [FieldProblem(str(problem.get("pointer") or ""), detail)], detail), problem)
+        return _with_problem(InvalidDocument(problems or [FieldProblem(_text(problem, "pointer") or "", detail)], detail), problem)
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or Refused
     if kind is Refused and problem.get("request_id"):
         detail = f"{detail} (request {problem['request_id']})"
@@ -139,6 +142,13 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes) -> BushelErr
 def of_code(code: str, message: str, suggestion: str | None = None) -> BushelError:
     """The error that the server names by its code alone, in the middle of a stream."""
     return (_BY_CODE.get(code) or Refused)(message, suggestion=suggestion)
+
+
+def foreign_answer(status: int) -> BushelError:
+    """The error that an answer stands for which Bushel does not give: a proxy's page, another service."""
+    return Unreachable(
+        f"what answers is not Bushel: an answer of status {status} in another form", suggestion="see if the address is right"
+    )
 
 
 def of_failure(failure: TransportFailure, url: str) -> BushelError:
@@ -159,7 +169,12 @@ def _problem(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         problem = json.loads(body)
     except ValueError:
         return {}
-    return problem if isinstance(problem, dict) else {}
+    return problem if isinstance(problem, dict) and isinstance(problem.get("code"), str) else {}
+
+
+def _text(document: Mapping[str, Any], name: str) -> str | None:
+    value = document.get(name)
+    return value if isinstance(value, str) and value else None
 
 
 def _with_problem(error: BushelError, problem: dict[str, Any]) -> BushelError:

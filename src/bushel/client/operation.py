@@ -33,8 +33,15 @@ else:
 
 
 def read_json(_headers: Mapping[str, str], body: bytes) -> Any:
-    """The answer's document; None for an empty one."""
-    return json.loads(body) if body else None
+    """The answer's document; None for an empty one.
+
+    Raises:
+        ValueError: it is no document.
+    """
+    document = json.loads(body) if body else None
+    if document is not None and not isinstance(document, dict):
+        raise ValueError("not an object")
+    return document
 
 
 class Operation(_Typed[Result]):
@@ -62,6 +69,21 @@ class Operation(_Typed[Result]):
             self.headers["Content-Type"] = "application/json"
         self.read = read
         self.timeout_seconds = timeout_seconds
+
+    def result(self, status: int, headers: Mapping[str, str], body: bytes) -> Result:
+        """What the answer means.
+
+        Raises:
+            BushelError: it refuses, or is nothing that Bushel says.
+        """
+        if status < 300:
+            try:
+                return self.read(headers, body)
+            except (ValueError, KeyError):
+                pass
+        from bushel.client.errors import foreign_answer, of_answer
+
+        raise of_answer(status, headers, body) if status >= 400 else foreign_answer(status)
 
 
 def with_key(key: str | None) -> dict[str, str]:
