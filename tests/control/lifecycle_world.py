@@ -15,6 +15,7 @@ from bushel.control import backoff, cancel, dependencies, leases, sync
 from bushel.control.bootstrap import bootstrap
 from bushel.control.elements import lock_jobs, write_jobs
 from bushel.domain.ids import attempt_id, encode_job_id
+from bushel.domain.leases import RETURN_GRACE_SECONDS
 from bushel.domain.lifecycle import JobState, Reason
 from bushel.domain.permissions import Role
 from bushel.domain.principal import Principal
@@ -176,7 +177,9 @@ class World:
 
     def settle(self) -> None:
         """Let dependencies, back-off and leases do what is due."""
-        for controller in (leases, dependencies, backoff):
+        while leases.step(self.database, self.lease, self.lease.since + RETURN_GRACE_SECONDS, RETURN_GRACE_SECONDS):
+            pass
+        for controller in (dependencies, backoff):
             while controller.step(self.database, self.lease):
                 pass
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from bushel.agent.sync import LONGEST_PAUSE_SECONDS
 from bushel.control import leases, sync
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch
+from bushel.domain.leases import return_grace_seconds
 from bushel.store import leases as leader
 from tests.control.lifecycle_world import LEASE_SECONDS, Agent, World, task
 
@@ -107,8 +109,33 @@ def test_a_leader_that_was_replaced_can_give_nothing_up(world: World) -> None:
     world.silence(world.agents[0])
     stale = leader.Lease("control", "somebody else", world.lease.epoch + 1)
     with pytest.raises(StaleEpoch):
-        leases.step(world.database, stale)
+        leases.step(world.database, stale, stale.since, grace_seconds=0.0)
     assert world.attempt(key)["state"] == "starting"
+
+
+def test_what_ended_while_the_control_plane_was_down_is_reported_before_anything_is_given_up(world: World) -> None:
+    """docs/concepts/leases.md#what-is-declared-lost-and-how"""
+    silent, back = world.agents
+    [lost], [finished] = world.place(world.submit()), world.place(world.submit(), cluster=1)
+    world.silence(silent)
+    world.silence(back)
+    grace_seconds, began_at = return_grace_seconds(LEASE_SECONDS), world.lease.since
+    assert grace_seconds >= 5 * LONGEST_PAUSE_SECONDS, "an agent tries several times within the grace"
+    assert leases.step(world.database, world.lease, began_at + grace_seconds - 0.1, grace_seconds) == 0
+    epoch, back.epoch = back.epoch, None  # a restarted agent; one that ran on names its epoch
+    world.sync(back, back.report(finished, "ended", task(exit_code=0)))
+    assert back.epoch == epoch
+    assert leases.step(world.database, world.lease, began_at + grace_seconds, grace_seconds) == 2
+    assert world.attempt(finished)["outcome"] == "succeeded"
+    assert world.attempt(lost)["outcome"] == "lost"
+
+
+def test_an_agent_whose_lease_ran_out_goes_on_under_its_epoch_until_it_is_declared_lost(world: World) -> None:
+    agent, job = world.agents[0], world.submit()
+    [key] = world.place(job)
+    world.silence(agent)
+    world.run_to(key, 0)
+    assert world.job(job)["state"] == "succeeded"
 
 
 def test_an_idle_exchange_has_no_news_and_renews_the_lease(world: World) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from bushel.control.controllers import controllers
 from bushel.control.runner import Runner
 from bushel.domain.errors import BushelError
+from bushel.domain.leases import LEASE_SECONDS_DEFAULT
 from bushel.store.database import Database
 from bushel.store.leases import Lease
 from bushel.store.listener import Listener
@@ -34,7 +35,7 @@ def main() -> int:
     _log_to_stderr()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before any thread exists, so that all inherit it
     url = options.database_url or options.database_url_file.read_text().strip()
-    table = controllers(options.state_folder)
+    table = controllers(options.state_folder, options.lease_seconds)
     database = Database(url, most_connections=len(table) + _SPARE_CONNECTIONS, name="bushel control")
     try:
         database.open(timeout_seconds=_DATABASE_SECONDS)
@@ -71,6 +72,7 @@ def _options() -> argparse.Namespace:
         "--state-folder", metavar="DIR", type=Path, required=True, help="holds secret.key and what else is not in PostgreSQL"
     )
     parser.add_argument("--ready-file", metavar="FILE", type=Path, help="written once the process tries for the lease")
+    parser.add_argument("--lease-seconds", metavar="N", type=float, default=LEASE_SECONDS_DEFAULT, help="as the API has it")
     return parser.parse_args()
 
 

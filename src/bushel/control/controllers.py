@@ -18,14 +18,17 @@ def _without_memory(step: Callable[[Database, Lease], int]) -> Callable[[Databas
     return lambda database, lease: partial(step, database, lease)
 
 
-def controllers(state_folder: Path) -> tuple[Controller, ...]:
-    """Everything that the leader runs."""
-    return (*_CONTROLLERS, Controller("disk", partial(disk_retention.start, state_folder), poll_seconds=3600.0))
+def controllers(state_folder: Path, lease_seconds: float) -> tuple[Controller, ...]:
+    """Everything that the leader runs, where agents are given leases of `lease_seconds`."""
+    return (
+        *_CONTROLLERS,
+        Controller("leases", partial(leases.start, lease_seconds), poll_seconds=1.0),
+        Controller("disk", partial(disk_retention.start, state_folder), poll_seconds=3600.0),
+    )
 
 
 _CONTROLLERS = (
     Controller("schedule", schedule.start, poll_seconds=1.0, topics=frozenset({SCHEDULE}), gather_seconds=0.005),
-    Controller("leases", _without_memory(leases.step), poll_seconds=1.0),
     Controller("backoff", _without_memory(backoff.step), poll_seconds=0.5),
     Controller("dependencies", _without_memory(dependencies.step), poll_seconds=1.0, topics=frozenset({DEPENDENCIES})),
     Controller("retention", _without_memory(retention.step), poll_seconds=3600.0),

@@ -32,6 +32,16 @@ WAIT_FRACTION = 1 / 3
 """A poll is answered within this part of the lease, so that two answers may be lost before it runs out."""
 
 
+RETURN_GRACE_SECONDS = 10.0
+"""So long a new leader declares nothing lost: while the whole control plane was down the agents could not say what ended within
+their leases. Five times the longest pause between an agent's tries."""
+
+
+def return_grace_seconds(lease_seconds: float) -> float:
+    """How long a leader has led before it declares anything lost; less where leases are shorter than that."""
+    return min(RETURN_GRACE_SECONDS, lease_seconds)
+
+
 def server_wait_seconds(lease_seconds: float) -> float:
     """The smallest W of the derivation: from the receipt of a renewal until its attempts may be declared lost."""
     return (lease_seconds + KILL_SECONDS) * (1 + RATE_ERROR) / (1 - RATE_ERROR)

@@ -120,9 +120,7 @@ def api_part(home: Home, settings: Callable[[], Settings]) -> Part:
         words = ["--database-url", database_url(home, now), "--state-folder", str(home.state), "--host", now.host, "--port", str(now.port)]
         if now.tls_certificate and now.tls_key:
             words += ["--tls-certificate", now.tls_certificate, "--tls-key", now.tls_key]
-        if lease_seconds := os.environ.get("BUSHEL_LEASE_SECONDS"):
-            words += ["--lease-seconds", lease_seconds]
-        return _python("bushel.api", *words)
+        return _python("bushel.api", *words, *_lease_words())
 
     return Part("api", "api", command, _environment(), home.part_logs / "api.log")
 
@@ -137,6 +135,7 @@ def control_part(home: Home, settings: Callable[[], Settings]) -> Part:
             str(home.state),
             "--ready-file",
             str(home.control_file),
+            *_lease_words(),
         )
 
     return Part("control", "control", command, _environment(), home.part_logs / "control.log")
@@ -156,6 +155,12 @@ def agent_part(home: Home, cluster: str) -> Part:
 
 def _python(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *words]
+
+
+def _lease_words() -> list[str]:
+    """How long agents hold a lease, where that is not left as it is."""
+    lease_seconds = os.environ.get("BUSHEL_LEASE_SECONDS")
+    return ["--lease-seconds", lease_seconds] if lease_seconds else []
 
 
 def _environment() -> dict[str, str]:

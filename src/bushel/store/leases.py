@@ -7,7 +7,8 @@ lease over must wait for (and that renewing need not). So a leader that was paus
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from bushel.domain.errors import StaleEpoch
 from bushel.store.database import Transaction
@@ -15,11 +16,12 @@ from bushel.store.database import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a holder knows of its lease. `holder` is unique to one start of one process."""
+    """What a holder knows of its lease. `holder` is unique to one start of one process; `since` is on its monotonic clock."""
 
     name: str
     holder: str
     epoch: int
+    since: float = field(default_factory=time.monotonic, compare=False)
 
     def require(self, tx: Transaction) -> None:
         """Fence `tx`: it commits only if this lease is still the newest.
