@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bushel.domain.errors import InvalidDocument
 from bushel.spec.canonical import canonical, canonical_batch
 from bushel.spec.job import FIELDS_AT
+from bushel.spec.problems import LIST_TAG, TEXT_TAG
 from bushel.spec.schema import job_schema
 from bushel.workloads.compile import compile_job
 
@@ -122,6 +123,8 @@ def test_no_value_of_any_field_makes_it_fall_over(field: str, value: Any) -> Non
 
 
 @given(JSON)
+@example({"[key]": 1, "run": "x"})
+@example({TEXT_TAG: 1, "run": "x", "env": {TEXT_TAG: 1}, "resources": {LIST_TAG: 1, "[key]": 2}})
 @settings(max_examples=200, deadline=None)
 def test_no_document_makes_it_fall_over(document: Any) -> None:
     check(document)

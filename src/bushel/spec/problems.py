@@ -47,17 +47,23 @@ def detail_problems(details: Iterable[Mapping[str, Any]], fields_at: FieldsAt, p
     problems: list[FieldProblem] = []
     for detail in islice(details, MOST_PROBLEMS):
         kind, context = detail["type"], detail.get("ctx", {})
-        place = tuple(part for part in detail["loc"] if part not in (TEXT_TAG, LIST_TAG))
-        is_key = bool(place) and place[-1] == "[key]"
-        if is_key:
-            place = place[:-1]
-        where = pointer((*prefix, *place))
-        if kind == "extra_forbidden":
-            problems.append(_unknown_field(where, place, fields_at))
+        loc = detail["loc"]
+        if kind == "extra_forbidden":  # its last part is what was written, however it looks
+            place = (*_place(loc[:-1]), *loc[-1:])
+            problems.append(_unknown_field(pointer((*prefix, *place)), place, fields_at))
         else:
+            place = _place(loc)
+            is_key = bool(place) and place[-1] == "[key]"
+            if is_key:
+                place = place[:-1]
+            where = pointer((*prefix, *place))
             sentence = _sentence(kind, context, detail["input"])
             problems.append(FieldProblem(where, f"the name {_shown(place[-1])} {sentence}" if is_key else sentence, _code(kind)))
     return problems
+
+
+def _place(loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    return tuple(part for part in loc if part not in (TEXT_TAG, LIST_TAG))
 
 
 def _unknown_field(where: str, place: tuple[str | int, ...], fields_at: FieldsAt) -> FieldProblem:
