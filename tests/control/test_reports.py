@@ -38,6 +38,25 @@ def test_a_job_runs_and_succeeds(world: World) -> None:
     ]
 
 
+def test_an_array_starts_and_runs_once_however_few_of_it_run_at_a_time(world: World) -> None:
+    job, agent = world.submit(array="0-4"), world.agents[0]
+    for _ in range(5):
+        [key] = world.place(job)
+        world.sync(agent, agent.report(key, "running"))
+        world.run_to(key, 0)
+    told = [kind for kind in world.kinds(job) if kind.startswith("job.")]
+    assert (told.count("job.starting"), told[-1]) == (1, "job.succeeded")
+    assert "job.starting" not in told[2:], told
+
+    together = world.submit(array="0-4")
+    keys = world.place(together, 5)
+    for key in keys:  # each ends before the next one runs
+        world.sync(agent, agent.report(key, "running"))
+        world.run_to(key, 0)
+    told = [kind for kind in world.kinds(together) if kind.startswith("job.")]
+    assert told == ["job.submitted", "job.starting", "job.running", "job.succeeded"]
+
+
 def test_a_task_that_ended_before_it_was_told_to_run_has_run_all_the_same(world: World) -> None:
     job = world.submit()
     [key] = world.place(job)

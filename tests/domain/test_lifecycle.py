@@ -45,6 +45,13 @@ def test_a_job_is_terminal_exactly_when_no_element_can_move(where: ElementCounts
     assert (job_state(where, held=held, cancelling=cancelling) in TERMINAL_JOB_STATES) == done
 
 
+@given(counts)
+def test_a_job_is_starting_only_before_anything_of_it_ran(where: ElementCounts) -> None:
+    """docs/concepts/lifecycle.md#states-of-a-job"""
+    ran = where.running + where.stopping + where.succeeded + where.failed + where.cancelled
+    assert (job_state(where, held=False, cancelling=False) is JobState.STARTING) == (where.starting > 0 and not ran)
+
+
 @given(counts, st.booleans())
 def test_a_job_with_a_failed_element_never_ends_as_a_success(where: ElementCounts, held: bool) -> None:
     assert job_state(where, held=held, cancelling=False) is not JobState.SUCCEEDED or not where.failed

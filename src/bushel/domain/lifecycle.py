@@ -88,7 +88,8 @@ _J, _A = JobState, AttemptState
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _J.HELD: frozenset({_J.QUEUED, _J.FAILED, _J.CANCELLED}),  # failed: an array held after a failure, the rest of it cancelled
-    _J.QUEUED: frozenset({_J.HELD, _J.STARTING, _J.FAILED, _J.CANCELLED}),
+    # running: an array of which something has ended, and another element starts
+    _J.QUEUED: frozenset({_J.HELD, _J.STARTING, _J.RUNNING, _J.FAILED, _J.CANCELLED}),
     _J.STARTING: frozenset({_J.QUEUED, _J.HELD, _J.RUNNING, _J.STOPPING, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
     _J.RUNNING: frozenset({_J.QUEUED, _J.HELD, _J.STARTING, _J.STOPPING, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
     # running: an array whose live elements were all stopping, and another one starts
@@ -145,8 +146,12 @@ class ElementCounts:
         return self.starting + self.running + self.stopping
 
     @property
+    def finished(self) -> int:
+        return self.succeeded + self.failed + self.cancelled
+
+    @property
     def total(self) -> int:
-        return self.pending + self.delayed + self.live + self.succeeded + self.failed + self.cancelled
+        return self.pending + self.delayed + self.live + self.finished
 
 
 def job_state(counts: ElementCounts, *, held: bool, cancelling: bool) -> JobState:
@@ -154,11 +159,12 @@ def job_state(counts: ElementCounts, *, held: bool, cancelling: bool) -> JobStat
 
     A job is terminal when no element can move any more: failed if any failed, else cancelled if any was, else
     succeeded. `held` covers a user's hold and unmet dependencies; `cancelling` says that all of it was told to stop.
+    It is starting only before anything of it ran, so that an array does not go back and forth with each of its elements.
     """
     if counts.live:
         if cancelling or counts.stopping == counts.live:
             return JobState.STOPPING
-        return JobState.RUNNING if counts.running or counts.stopping else JobState.STARTING
+        return JobState.RUNNING if counts.running or counts.stopping or counts.finished else JobState.STARTING
     if counts.pending or counts.delayed:
         return JobState.HELD if held else JobState.QUEUED
     if counts.failed:
