@@ -45,6 +45,22 @@ def test_it_counts_what_is_in_the_way_node_by_node(farm: World) -> None:
     assert "has waited" in explanation["sentence"]
 
 
+def test_it_has_waited_since_it_came_back_to_the_queue(farm: World) -> None:
+    (job_id,) = submit_job(farm, retry={"attempts": 3, "on": ["infrastructure"], "backoff": "90s"})
+    with farm.database.transaction() as tx:
+        tx.execute("update jobs set submitted_at = now() - interval '2 hours' where id = %s", (job_id,))
+        tx.execute("update clusters set lease_expires_at = now()")
+    assert "has waited 2 h" in asked(farm, job_id)["sentence"]
+    for agent in farm.agents:
+        farm.sync(agent)
+    run_dry(scheduler(farm).step)
+    farm.run_to((job_id, 0, 1), 1, reason="disk_full")
+    explanation = asked(farm, job_id)
+    assert explanation["waited_seconds"] < 60
+    assert "has waited less than 1 s" in explanation["sentence"]
+    assert explanation["waiting_since"] == farm.attempt((job_id, 0, 1))["ended_at"].isoformat()
+
+
 def test_nodes_that_are_lost_are_counted(farm: World) -> None:
     scheduler(farm).step()
     asked(farm, *submit_job(farm, resources={"cpu": 64}))  # from now on the answers are kept up to date by events

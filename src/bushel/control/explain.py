@@ -51,6 +51,9 @@ _BACKOFF = """
 """
 
 
+_LAST_END = "select ended_at from attempts where job_id = %s and index = 0 and ended_at is not null order by number desc limit 1"
+
+
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
     """What would become of a job if it were submitted now: whether all or some of it starts, where, or why not."""
@@ -63,11 +66,13 @@ class PlanSummary:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A job's row as `store.jobs.find` gives it, and the moment it was read."""
+    """A job's row as `store.jobs.find` gives it, the moment it was read, and since when the job has waited: since the end of
+    its last attempt, or its submission. An array counts from its submission: some of it may have waited since then."""
 
     row: Mapping[str, Any]
     shape: JobShape
     now: datetime
+    waiting_since: datetime
 
     def view(
         self,
@@ -79,7 +84,7 @@ class JobFacts:
     ) -> ExplanationView:
         row = self.row
         waits = row["ended_at"] is None and (row["pending_count"] or row["delayed_count"])
-        waited = (self.now - row["submitted_at"]).total_seconds()
+        waited = max(0.0, (self.now - self.waiting_since).total_seconds())  # an attempt's end may be told by a clock that is ahead
         asks_for = texts.asks_for(ShapeClass.of(self.shape))
         if waits and placement is None:
             sentence = f"{row['name']} has waited {texts.duration(waited) if waited >= 1 else 'less than 1 s'} for {asks_for}: {sentence}"
@@ -92,7 +97,7 @@ class JobFacts:
             sentence=sentence,
             asks_for=asks_for,
             starts_now=placement is not None,
-            waiting_since=row["submitted_at"].isoformat() if waits else None,
+            waiting_since=self.waiting_since.isoformat() if waits else None,
             waited_seconds=round(waited, 3) if waits else None,
             reasons=reasons,
             would_start=would_start or [],
@@ -192,7 +197,8 @@ def explain(database: Database, principal: Principal, reference: str, project: s
     with database.transaction() as tx:
         row = find_job(tx, principal, reference, project)
         shape = compile_job(row["spec"])
-        facts = JobFacts(row, shape, tx.now)
+        last = None if row["is_array"] else tx.first(_LAST_END, (row["id"],))
+        facts = JobFacts(row, shape, tx.now, last["ended_at"] if last else row["submitted_at"])
         reasons = [] if JobState(row["state"]) in TERMINAL_JOB_STATES else _not_ready(tx, row, shape)
     if not row["pending_count"] or any(reason["blocking"] for reason in reasons):
         return facts.view(_summary(row, reasons), reasons)
