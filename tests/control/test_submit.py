@@ -269,3 +269,40 @@ def test_a_dry_run_leaves_nothing(database: Database, admin: Principal) -> None:
     with database.transaction() as tx:
         for table in ("jobs", "job_labels", "audit where action = 'job:submit'", "events where job_id is not null"):
             assert tx.one(f"select count(*) as count from {table}")["count"] == 0, table
+
+
+def test_places_that_are_not_there_are_refused_with_what_was_meant(database: Database, admin: Principal) -> None:
+    with database.transaction() as tx:
+        site = tx.one("insert into sites (name) values ('local') returning id")["id"]
+        tx.execute("insert into clusters (site_id, name) values (%s, 'east-1'), (%s, 'west-1')", (site, site))
+        tx.execute("insert into clusters (site_id, name, removed_at) values (%s, 'east-2', now())", (site,))
+    put(database, admin, {"placement": {"sites": ["local"], "clusters": ["east-1", "west-1"]}})
+    with pytest.raises(InvalidDocument) as error:
+        put(
+            database,
+            admin,
+            {},
+            {"placement": {"sites": ["local", "nope"]}},
+            {"placement": {"clusters": ["east-2", "west-1", "elsewhere"]}},
+        )
+    assert pointers(error) == {
+        "/jobs/1/placement/sites/1": "there is no site `nope`. Did you mean `local`?",
+        "/jobs/2/placement/clusters/0": "there is no cluster `east-2`. Did you mean `east-1`?",
+        "/jobs/2/placement/clusters/2": "there is no cluster `elsewhere`",
+    }
+    assert {problem.suggestion for problem in error.value.problems} == {"local", "east-1", "bushel cluster ls"}
+
+
+def test_a_large_request_with_places_asks_once(database: Database, admin: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [{"placement": {"sites": [f"s{number % 1000}"]}} for number in range(2000)]
+    with database.transaction() as tx:
+        tx.execute("insert into sites (name) select 's' || n from generate_series(0, 999) n")
+    with database.transaction() as tx:
+        asked: list[Any] = []
+        query = tx.all
+        monkeypatch.setattr(tx, "all", lambda text, *rest: asked.append(text) or query(text, *rest))
+        submit(tx, admin, canonical_batch([{"run": "true", **document} for document in many]))
+        assert len([text for text in asked if "from sites" in text]) == 1
+    with pytest.raises(InvalidDocument) as error:
+        put(database, admin, *({"placement": {"sites": [f"t{number}"]}} for number in range(2000)))
+    assert len(error.value.problems) == 100

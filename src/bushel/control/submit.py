@@ -15,6 +15,7 @@ from typing import Any
 
 from bushel.control.audit import audit
 from bushel.control.dependencies import HOW_IT_ENDED, is_met
+from bushel.control.placement_checks import check_places
 from bushel.control.submission_checks import (
     Dependency,
     Destination,
@@ -65,7 +66,7 @@ def submit(
     `project` is where documents go that name none. `batch` says that the documents stood in a list, for the pointers of problems.
 
     Raises:
-        InvalidDocument: a queue, secret, workdir or job that a document names is not there.
+        InvalidDocument: a queue, secret, workdir, site, cluster or job that a document names is not there.
         NotFound: there is no such project, or the principal may not see it.
         Forbidden: it may not submit there, or not at that priority.
         QuotaExceeded: a queue would hold more jobs than it may.
@@ -81,6 +82,7 @@ def submit(
     _check_priorities(principal, drafts)
     check_secrets(tx, drafts, problems)
     check_blobs(tx, drafts, problems)
+    check_places(tx, drafts, problems)
     if problems:
         raise InvalidDocument(problems[:MOST_PROBLEMS])
     for draft in find_parents(tx, principal, drafts, problems):
