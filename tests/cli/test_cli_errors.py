@@ -119,6 +119,24 @@ def test_a_reader_that_goes_away_is_no_error(environment: dict[str, str]) -> Non
     assert not done.stderr
 
 
+@pytest.mark.parametrize("command", ["--help", "schema job", "version"])
+def test_what_cannot_be_written_is_an_error_in_words(environment: dict[str, str], command: str) -> None:
+    program = f"{sys.executable} -m bushel.cli.main {command} > /dev/full"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=30, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (1, "error: no space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "code"), [("--help", 0), ("ls", 3), ("submit -", 2), ("ls --nope", 2)])
+def test_closed_streams_change_no_exit_code(environment: dict[str, str], command: str, code: int, closed: str) -> None:
+    program = f"{sys.executable} -m bushel.cli.main {command} {closed}"
+    done = subprocess.run(
+        ["bash", "-c", program], capture_output=True, text=True, timeout=30, check=False, env=environment, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
 def test_leading_options_mean_the_same(environment: dict[str, str]) -> None:
     def ran(*arguments: str) -> Ran:
         return run_bushel(*arguments, environment=environment)

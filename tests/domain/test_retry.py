@@ -10,7 +10,9 @@ from bushel.domain.lifecycle import FailureClass as F
 from bushel.domain.lifecycle import Outcome as Out
 from bushel.domain.retry import (
     BACKOFF_LIMIT_SECONDS,
+    CHECKPOINT_PAUSE_LIMIT_SECONDS,
     CHECKPOINTS_LIMIT,
+    LONG_ENOUGH_SECONDS,
     UNCOUNTED_ATTEMPTS_LIMIT,
     Again,
     Final,
@@ -35,13 +37,19 @@ EVERYTHING = RetryPolicy(attempts=3, on=frozenset(F))
         (Out.LOST, F.INFRASTRUCTURE, RetryPolicy(), History(0, UNCOUNTED_ATTEMPTS_LIMIT), Final(Out.FAILED, exhausted=True)),
         (Out.PREEMPTED, F.PREEMPTED, RetryPolicy(), History(0, 1), Again(0.0)),
         (Out.LOST, F.INFRASTRUCTURE, RetryPolicy(attempts=1), History(0, 1), Final(Out.FAILED)),
-        (Out.CHECKPOINTED, None, RetryPolicy(), History(0, 0, 5), Again(0.0)),
+        (Out.CHECKPOINTED, None, RetryPolicy(), History(0, 0, 3), Again(0.0)),
+        (Out.CHECKPOINTED, None, RetryPolicy(), History(0, 0, 4), Again(1.0)),
+        (Out.CHECKPOINTED, None, RetryPolicy(), History(0, 0, 500), Again(CHECKPOINT_PAUSE_LIMIT_SECONDS)),
         (Out.CHECKPOINTED, None, RetryPolicy(), History(0, 0, CHECKPOINTS_LIMIT), Final(Out.FAILED, exhausted=True)),
         (Out.CHECKPOINTED, None, RetryPolicy(attempts=1), History(0, 0, 1), Final(Out.FAILED)),
     ],
 )
 def test_what_follows(outcome: Out, failure: F | None, policy: RetryPolicy, history: History, expected: Again | Final) -> None:
     assert decide(outcome, failure, policy, history) == expected
+
+
+def test_who_worked_between_checkpoints_never_waits() -> None:
+    assert decide(Out.CHECKPOINTED, None, RetryPolicy(), History(0, 0, 500), ran_seconds=LONG_ENOUGH_SECONDS) == Again(0.0)
 
 
 @given(st.sampled_from([Out.FAILED, Out.LOST, Out.PREEMPTED]), st.sampled_from(list(F)), st.integers(1, 5))

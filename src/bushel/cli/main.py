@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from bushel.cli import exits
 
@@ -24,8 +25,9 @@ _WITH_VALUE = ("--context", "--url", "--token-file", "--project", "-p", "--outpu
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line's entry point; gives the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_missing_streams()
     try:
-        code = _run(given)
+        code = _ended(given)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -33,6 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.BROKEN_PIPE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+    except OSError as error:  # what was said could not be written
+        with suppress(OSError):
+            sys.stderr.write(f"error: {(error.strerror or str(error)).lower()}\n")
+        _silence()
+        return exits.ERROR
+
+
+def _ended(given: list[str]) -> int:
+    try:
+        return _run(given)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else exits.ERROR
 
@@ -110,6 +122,13 @@ def _split_leading_options(given: list[str]) -> tuple[list[str], list[str]]:
         else:
             break
     return given[:at], given[at:]
+
+
+def _open_missing_streams() -> None:
+    """Whoever closed ours hears and says nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as we are
 
 
 def _silence() -> None:

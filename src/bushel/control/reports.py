@@ -195,7 +195,10 @@ class Moves:
         change.message, change.exit_code, change.signal = ending.message, ending.exit_code, ending.signal
         self._changes.append((change, row))
         history = _history(row, ending)
-        what = decide(ending.outcome, ending.failure, job.policy, history)
+        ran_seconds = 0.0
+        if ending.outcome is Outcome.CHECKPOINTED and row["started_at"]:
+            ran_seconds = (self._tx.now - row["started_at"]).total_seconds()
+        what = decide(ending.outcome, ending.failure, job.policy, history, ran_seconds=ran_seconds)
         if ending.outcome is not Outcome.SUCCEEDED and (job.cancelling or row["stop_reason"] == Reason.CANCELLED_BY_USER):
             what = Final(Outcome.CANCELLED)
         one = IndexRanges(((row["index"], row["index"] + 1),))

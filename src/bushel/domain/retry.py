@@ -16,6 +16,11 @@ UNCOUNTED_ATTEMPTS_LIMIT = 100
 CHECKPOINTS_LIMIT = 10_000
 """Most times that one element may ask to be queued again by exit code 75."""
 
+FREE_SHORT_CHECKPOINTS = 3
+LONG_ENOUGH_SECONDS = 30.0
+CHECKPOINT_PAUSE_LIMIT_SECONDS = 60.0
+"""Who asks for the fourth time and did not run for long is made to wait, ever longer: it may be asking for ever."""
+
 BACKOFF_LIMIT_SECONDS = 3600.0
 
 _NOT_THE_OWNERS = frozenset({FailureClass.INFRASTRUCTURE, FailureClass.PREEMPTED})
@@ -52,14 +57,18 @@ def counts_against_owner(failure: FailureClass) -> bool:
     return failure not in _NOT_THE_OWNERS
 
 
-def decide(outcome: Outcome, failure: FailureClass | None, policy: RetryPolicy, history: History) -> Again | Final:
+def decide(
+    outcome: Outcome, failure: FailureClass | None, policy: RetryPolicy, history: History, *, ran_seconds: float = 0.0
+) -> Again | Final:
     """What follows an attempt that ended with `outcome`; `failure` is None for success, cancellation and exit code 75."""
     if outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED):
         return Final(outcome)
     if policy.attempts == 1:
         return Final(Outcome.FAILED)
     if outcome is Outcome.CHECKPOINTED:
-        return Again(0.0) if history.checkpoints < CHECKPOINTS_LIMIT else Final(Outcome.FAILED, exhausted=True)
+        if history.checkpoints >= CHECKPOINTS_LIMIT:
+            return Final(Outcome.FAILED, exhausted=True)
+        return Again(_checkpoint_pause_seconds(history.checkpoints, ran_seconds))
     failure = failure or FailureClass.UNKNOWN
     if failure not in policy.on:
         return Final(Outcome.FAILED)
@@ -72,3 +81,10 @@ def decide(outcome: Outcome, failure: FailureClass | None, policy: RetryPolicy, 
     if failure is FailureClass.PREEMPTED:
         return Again(0.0)
     return Again(min(policy.backoff_seconds * 2 ** min(made - 1, 20), BACKOFF_LIMIT_SECONDS) if made else policy.backoff_seconds)
+
+
+def _checkpoint_pause_seconds(checkpoints: int, ran_seconds: float) -> float:
+    extra = checkpoints - FREE_SHORT_CHECKPOINTS
+    if extra <= 0 or ran_seconds >= LONG_ENOUGH_SECONDS:
+        return 0.0
+    return min(2.0 ** min(extra - 1, 20), CHECKPOINT_PAUSE_LIMIT_SECONDS)
