@@ -137,6 +137,11 @@ def test_closed_streams_change_no_exit_code(environment: dict[str, str], command
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [("ls", "-n", "0"), ("ls", "-n", "-5"), ("audit", "--limit", "x"), ("get", ""), ("logs", "")])
+def test_nothing_is_no_number_and_no_name(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+    assert run_bushel(*arguments, "--url", "http://127.0.0.1:1", environment=environment).code == 2
+
+
 def test_leading_options_mean_the_same(environment: dict[str, str]) -> None:
     def ran(*arguments: str) -> Ran:
         return run_bushel(*arguments, environment=environment)
@@ -156,7 +161,8 @@ def test_contexts_are_kept_and_forgotten(environment: dict[str, str]) -> None:
     run("add", "work", "--url", "https://work.example", "--project", "acme/ml/x", stdin="the-token\n")
     run("add", "other", "--url", "https://other.example", stdin="other-token\n")
     assert run("ls", "-o", "name").out.split()[-2:] == ["work", "other"]
-    run("use", "other")
+    run("use", "other", "--project", "acme/ml/y")
+    assert [row["project"] for row in json.loads(run("ls", "-o", "json").out)["items"]] == ["acme/ml/x", "acme/ml/y"]
     run("remove", "other")
     stored = json.loads(Path(environment["XDG_CONFIG_HOME"], "bushel", "contexts.json").read_text())
     assert stored == {"current": None, "contexts": {"work": {"url": "https://work.example", "token": "the-token", "project": "acme/ml/x"}}}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bushel.client.context import NoContext, contexts_file, read_contexts, resolve, write_contexts
+from bushel.client.context import NoContext, contexts_file, read_contexts, resolve, set_installation_project, write_contexts
 
 
 @pytest.fixture
@@ -68,3 +68,18 @@ def test_a_spoilt_file_is_said(environment: dict[str, str]) -> None:
     write_contexts({"current": None, "contexts": {}}, environment)
     with pytest.raises(NoContext, match="there is no context 'x'"):
         resolve(context="x", environment=environment)
+
+
+def test_the_project_of_an_installation_is_its_administrators(environment: dict[str, str]) -> None:
+    assert resolve(environment=environment).project is None
+    assert set_installation_project(environment["BUSHEL_HOME"], "home/main/main")
+    found = resolve(environment=environment)
+    assert (found.url, found.token, found.project) == ("http://installed:1", "installed-token", "home/main/main")
+    assert resolve(environment={**environment, "BUSHEL_PROJECT": "acme/ml/y"}).project == "acme/ml/y"
+    for mine in ({"token": "mine"}, {"token": "mine", "url": "http://installed:1"}):
+        assert resolve(**mine, environment=environment).project is None
+    for variables in ({"BUSHEL_TOKEN": "mine"}, {"BUSHEL_TOKEN": "mine", "BUSHEL_URL": "http://installed:1"}):
+        assert resolve(environment={**environment, **variables}).project is None
+    assert resolve(url="http://installed:1", environment=environment).project == "home/main/main"
+    assert resolve(token="mine", context="work", environment=environment).project == "acme/ml/x", "a person chose that one"
+    assert not set_installation_project(environment["XDG_CONFIG_HOME"], "home/main/main")

@@ -65,6 +65,25 @@ def test_down_stops_every_part_and_the_next_start_finds_everything(installation:
     assert installation.call("GET", f"/v1/jobs/{job['metadata']['id']}")["metadata"]["name"] == "kept"
 
 
+def test_a_second_project_leaves_jobs_going_to_the_one_in_use(new_installation: NewInstallation, tmp_path: Path) -> None:
+    """docs/reference/cli.md#which-bushel"""
+    installation = new_installation(environment={"XDG_CONFIG_HOME": str(tmp_path)})
+
+    def count_of(*words: str) -> int:
+        return len(installation.run("ls", "-o", "name", *words).stdout.split())
+
+    installation.up("--port", "0")
+    installation.run("scope", "add", "home/main/other")
+    installation.run("submit", "--", "true")
+    assert (count_of("-p", "home/main/main"), count_of("-p", "home/main/other")) == (1, 0)
+    installation.run("submit", "-p", "home/main/other", "--", "true")
+    installation.run("context", "use", "--project", "home/main/other")
+    installation.run("down")
+    installation.up()
+    installation.run("submit", "--", "true")
+    assert (count_of("-p", "home/main/main"), count_of("-p", "home/main/other"), count_of("-p", "home")) == (1, 2, 3)
+
+
 def test_two_homes_live_side_by_side(running: Installation, installation: Installation) -> None:
     """docs/concepts/guarantees.md#installation"""
     installation.up("--port", "0")

@@ -31,7 +31,7 @@ def _ls(_: argparse.Namespace, session: Session) -> None:
     ]
     here = contexts.installation(contexts.home_folder())
     if here is not None:
-        rows.insert(0, {"name": "(this machine)", "url": here.url, "project": None, "current": not stored.get("current")})
+        rows.insert(0, {"name": "(this machine)", "url": here.url, "project": here.project, "current": not stored.get("current")})
     show_list(
         session, rows, COLUMNS, name=lambda row: row["name"], empty="no contexts\nNext: bushel up, or bushel context add NAME --url URL"
     )
@@ -83,12 +83,24 @@ def _use(options: argparse.Namespace, session: Session) -> None:
         raise Wrong(f"there is no context {options.name!r}", suggestion="bushel context ls")
     else:
         stored["current"] = options.name
+    if options.project is not None:
+        _set_project(stored, options.name, options.project)
     contexts.write_contexts(stored)
-    session.note(f"in use: {options.name or 'the installation on this machine'}")
+    in_project = f", project {options.project}" if options.project else ""
+    session.note(f"in use: {options.name or 'the installation on this machine'}{in_project}")
+
+
+def _set_project(stored: dict[str, Any], name: str | None, project: str) -> None:
+    """In the context, or in the file of the installation of this machine. An empty project is none."""
+    if name is not None:
+        stored["contexts"][name]["project"] = project or None
+    elif not contexts.set_installation_project(contexts.home_folder(), project or None):
+        raise Wrong(f"there is no installation in {contexts.home_folder()}", suggestion="bushel up")
 
 
 def _use_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="left out: the installation on this machine")
+    parser.add_argument("--project", metavar="PATH", help="project to use from now on where none is named; '' for none")
 
 
 def _remove(options: argparse.Namespace, session: Session) -> None:

@@ -44,7 +44,9 @@ colours, tabs, backspaces and carriage returns still pass; `bushel logs k7q2m | 
 
 The first of these that is there says where Bushel is and who you are: `--url`, `--token-file` and `--context`; `BUSHEL_URL` with
 `BUSHEL_TOKEN`, or `BUSHEL_CONTEXT`; the installation in `BUSHEL_HOME`, where that is set; the context chosen by `bushel context use`; the
-installation of this machine. `--project`, then `BUSHEL_PROJECT`, then the context's says which project is meant.
+installation of this machine. `--project`, then `BUSHEL_PROJECT`, then the context's says which project is meant;
+that of this machine's installation is `home/main/main`, for its administrator, until `bushel context use --project PATH` changes it.
+A path above projects, such as `home`, means all of them where jobs are looked for: `bushel ls -p home`.
 """
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 API_FILE = "api.json"
-"""In an installation's home: `{"url": …, "ca": path or null}`; written when the API is up."""
+"""In an installation's home: `{"url": …, "ca": path or null, "project": path or null}`; written by `bushel up`."""
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - the name of a file
 """In an installation's home: the first administrator's token, readable by its owner alone."""
@@ -88,12 +88,12 @@ def resolve(
         NoContext: nothing is given, set, chosen or installed, or the named context does not exist.
     """
     found = _resolve(url, token, context, environment)
+    if token:
+        _show(found, token)
+        found.source = found.source.partition(_WITH_TOKEN)[0] + _WITH_TOKEN + "--token-file"
     project = environment.get("BUSHEL_PROJECT")
     if project:
         found.project = project
-    if token:
-        found.token = token
-        found.source = found.source.partition(_WITH_TOKEN)[0] + _WITH_TOKEN + "--token-file"
     return found
 
 
@@ -119,7 +119,7 @@ def _resolve(url: str | None, token: str | None, context: str | None, environmen
             f"there is no running installation in {home}" + ("" if environment.get("BUSHEL_HOME") else ", and no context is chosen")
         )
     if environment.get("BUSHEL_TOKEN"):
-        found.token = environment["BUSHEL_TOKEN"]
+        _show(found, environment["BUSHEL_TOKEN"])
         found.source += _WITH_TOKEN + "BUSHEL_TOKEN"
     return found
 
@@ -133,8 +133,31 @@ def installation(home: str) -> Context | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Context(
-        url, token=_read_token(os.path.join(home, ADMIN_TOKEN_FILE)), ca_file=written.get("ca"), source=f"the installation in {home}"
+        url,
+        token=_read_token(os.path.join(home, ADMIN_TOKEN_FILE)),
+        ca_file=written.get("ca"),
+        project=written.get("project"),
+        source=f"the installation in {home}",
     )
+
+
+def set_installation_project(home: str, project: str | None) -> bool:
+    """Say which project the installation in `home` uses where none is named. False: there is no installation."""
+    path = os.path.join(home, API_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            written = json.load(file)
+    except FileNotFoundError:
+        return False
+    write_private(path, json.dumps({**written, "project": project}) + "\n")
+    return True
+
+
+def _show(found: Context, token: str | None) -> None:
+    """Use this token. The project of an installation goes with its administrator's: others may not see it."""
+    if found.name is None and token != found.token:
+        found.project = None
+    found.token = token
 
 
 def read_contexts(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -182,7 +205,7 @@ def _at(url: str, token: str | None, source: str, environment: Mapping[str, str]
     for candidate in known:
         if candidate is not None and candidate.url.rstrip("/") == url.rstrip("/"):
             candidate.source = source if token else source + _WITH_TOKEN + candidate.source
-            candidate.token = token or candidate.token
+            _show(candidate, token or candidate.token)
             return candidate
     return Context(url, token=token, ca_file=environment.get("BUSHEL_CA_FILE"), source=source)
 

@@ -20,6 +20,8 @@ from bushel.domain.errors import Conflict, Unavailable
 
 DEFAULT_PORT = 7077
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FIRST_PROJECT = "home/main/main"
+"""The project that every installation begins with."""
 
 
 def home_path() -> Path:
@@ -76,7 +78,7 @@ class Home:
 
     @property
     def api_file(self) -> Path:
-        """Where the command line finds the address: `{"url": …, "ca": …}`."""
+        """Where the command line finds the address: `{"url": …, "ca": …, "project": …}`."""
         return self.path / "api.json"
 
     @property

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument, Unavailable
 from bushel.installation import database, parts, postgres
-from bushel.installation.home import DEFAULT_PORT, LOOPBACK, Home, Settings, locked, write_private
+from bushel.installation.home import DEFAULT_PORT, FIRST_PROJECT, LOOPBACK, Home, Settings, locked, write_private
 from bushel.installation.parts import last_line
 from bushel.installation.ports import free_port, holder, is_free
 from bushel.installation.supervision import STOP_SECONDS, STOP_TASKS_SECONDS, await_end, send, spawn
@@ -186,7 +186,12 @@ def _refuse_change(settings: Settings, wanted: Wanted) -> None:
 
 
 def _write_address(home: Home, settings: Settings) -> None:
-    write_private(home.api_file, json.dumps({"url": settings.url, "ca": settings.tls_certificate}) + "\n")
+    """Where the command line finds the API, and the project that it uses until a person chooses another."""
+    before: dict[str, Any] = {}
+    with suppress(FileNotFoundError, ValueError):  # a file that was spoilt is made anew
+        before = dict(json.loads(home.api_file.read_text()))
+    address = {"url": settings.url, "ca": settings.tls_certificate, "project": before.get("project", FIRST_PROJECT)}
+    write_private(home.api_file, json.dumps(address) + "\n")
 
 
 def _tell_agents(home: Home, settings: Settings) -> None:
