@@ -153,6 +153,8 @@ def test_an_ended_job_can_be_retried_but_not_held(app_client: Any) -> None:
     job = app_client.post("/v1/jobs", json={**HELLO, "array": "0-9%2", "labels": {"a": "b"}}).json()["metadata"]["id"]
     early = app_client.post(f"/v1/jobs/{job}/retry")
     assert early.status_code == 409, early.text
+    unknown = app_client.post(f"/v1/jobs/{job}/cancel", json={"indices": "8-11,20"})
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, f"job {job} has no indices 10-11,20")
     assert app_client.post(f"/v1/jobs/{job}/cancel", json={"indices": "0-3"}).status_code == 200
     cancelled = app_client.post(f"/v1/jobs/{job}/cancel", json={"message": "enough"}).json()
     assert cancelled["status"]["state"] == "cancelled"

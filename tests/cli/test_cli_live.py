@@ -91,6 +91,8 @@ def test_an_array_tells_which_failed(running: RunningBushel) -> None:
     assert running.run("logs", job).out.splitlines() == [f"[{index}] {index}" for index in range(5)]
     assert running.run("logs", job, "--index", "3").out == "3\n"
     assert running.run("logs", "-f", job).code == 2
+    for command in (("cancel", "--index", "9"), ("logs", "--index", "9"), ("logs", "--index", "3", "--rank", "7")):
+        assert running.run(command[0], job, *command[1:]).code == 5, command
     story = running.run("describe", job)
     assert "index 3, attempt 1, failed" in story.out
     assert f"bushel logs {job} --index 3" in story.err
@@ -267,7 +269,10 @@ def test_progress_of_an_array_is_shown_live(running: RunningBushel) -> None:
 
 
 def test_events_are_followed(running: RunningBushel) -> None:
-    command = [sys.executable, "-u", "-m", "bushel.cli.main", "events", "-f", "--limit", "0", "--kind", "job.", "-o", "jsonl"]
+    """docs/reference/cli.md#bushel-events"""
+    before = running.submit(*SMALL, "--hold", "--", "true")
+    assert before in running.run("events", "--kind", "job.", "-n", "1").out
+    command = [sys.executable, "-u", "-m", "bushel.cli.main", "events", "-f", "--kind", "job.", "-o", "jsonl"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=running.environment()) as following:
         try:
             assert following.stdout is not None
@@ -277,6 +282,7 @@ def test_events_are_followed(running: RunningBushel) -> None:
             threading.Timer(1.0, lambda: submitted.append(running.submit(*SMALL, "--name", "followed", "--", "true"))).start()
             for line in lines:
                 event = json.loads(line)
+                assert event["job"] != before, "it does not begin before now"
                 seen.append(event["kind"])
                 if event["kind"] == "job.succeeded" and submitted and event["job"] == submitted[0]:
                     break

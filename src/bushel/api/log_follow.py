@@ -102,7 +102,7 @@ class Follower:
 
         Raises:
             InvalidDocument: more logs than one stream follows.
-            NotFound: it has no attempt of that number.
+            NotFound: it has no attempt or rank of that number.
         """
         self._hub.begin_tail()
         with self._database.transaction() as tx:
@@ -112,6 +112,8 @@ class Follower:
         if element.attempt is None and self._wanted.attempt is not None:
             raise NotFound(f"there is no attempt {self._wanted.attempt} of it")
         if element.attempt is not None:
+            if not self._progress.number and (self._wanted.rank or 0) >= element.attempt.ranks:  # a later attempt may be smaller
+                raise NotFound(f"there is no rank {self._wanted.rank} of it")
             self._take_up(element.attempt)
         return element
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bushel.cli.command import Command
+from bushel.cli.mistakes import at_least_one
 from bushel.cli.output import Column, show_list
 from bushel.cli.session import Session
 from bushel.cli.words import clock, plain
@@ -37,7 +38,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--action", metavar="ACTION", help="such as role:grant")
     parser.add_argument("--since", metavar="TIME", help="2h, 3d, or 2026-11-24T00:00:00Z")
     parser.add_argument("--before", metavar="TIME")
-    parser.add_argument("-n", "--limit", metavar="N", type=int, default=50)
+    parser.add_argument("-n", "--limit", metavar="N", type=at_least_one, default=50)
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:

@@ -74,11 +74,23 @@ def _print_now(options: argparse.Namespace, session: Session, job: dict[str, Any
     tasks = _tasks(options, session, job)
     for index, attempt, rank in tasks:
         _print_task(options, session, job, printer, (index, attempt, rank))
-    if not tasks and options.attempt is not None:
-        raise Wrong(f"{job['metadata']['name']} {job['metadata']['id']} has no attempt {options.attempt}")
     if not tasks:
+        _insist_on_task(options, session, job)
         session.note(f"{job['metadata']['name']} {job['metadata']['id']} has printed nothing yet: it is {job['status']['state']}")
     return exits.OK
+
+
+def _insist_on_task(options: argparse.Namespace, session: Session, job: dict[str, Any]) -> None:
+    """
+    Raises:
+        NotFound: the job does not have the index, attempt or rank that was asked for.
+    """
+    from bushel.client.operations import logs
+
+    if is_array(job) and options.index is None:
+        return
+    index = options.index if is_array(job) else None
+    session.call(logs.log_page(job["metadata"]["id"], index=index, attempt=options.attempt, rank=options.rank or 0, limit_bytes=1))
 
 
 def _print_task(options: argparse.Namespace, session: Session, job: dict[str, Any], printer: Printer, task: tuple[int, int, int]) -> None:

@@ -6,6 +6,7 @@ import argparse
 
 from bushel.cli.command import Command
 from bushel.cli.job_views import detail, is_array, job_name, places, progress, state_style, when
+from bushel.cli.mistakes import at_least_one
 from bushel.cli.output import Column, show_list
 from bushel.cli.session import Session
 
@@ -48,7 +49,7 @@ def add_filters(parser: argparse._ActionsContainer, states_help: str) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_filters(parser, f"{', '.join(STATES)}; or live: not ended")
-    parser.add_argument("-n", "--limit", metavar="N", type=int, default=50, help="at most so many; default 50")
+    parser.add_argument("-n", "--limit", metavar="N", type=at_least_one, default=50, help="at most so many; default 50")
     parser.add_argument("--all", action="store_true", help="every job, however many")
 
 

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def at_least_one(text: str) -> int:
+    """A number of things to show, as an option has it."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        import argparse
+
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 class Wrong(Exception):
     """Ends with the exit code for wrong use."""
 

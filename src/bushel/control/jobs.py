@@ -43,6 +43,22 @@ def find_job(tx: Transaction, principal: Principal, reference: str, project: str
     return row
 
 
+def indices_of(job: Mapping[str, Any]) -> IndexRanges:
+    """The indices that a job has: those of its array, or the one index 0."""
+    text = job["spec"].get("array")
+    return split_array(text)[0] if text else IndexRanges(((0, 1),))
+
+
+def insist_on_indices(job: Mapping[str, Any], wanted: IndexRanges) -> None:
+    """
+    Raises:
+        NotFound: it does not have all of them.
+    """
+    if missing := wanted - indices_of(job):
+        which = f"index {missing}" if len(missing) == 1 else f"indices {missing}"
+        raise NotFound(f"job {encode_job_id(job['id'])} has no {which[:200]}")
+
+
 def insist_may_change(principal: Principal, job: Mapping[str, Any]) -> None:
     """
     Raises:

@@ -207,9 +207,11 @@ def cancel_job(
     indices = _indices(asked.indices)
 
     def make(tx: Transaction) -> int:
-        number = control.find_job(tx, principal, job, project)["id"]
-        cancelling.cancel_job(tx, principal, number, indices, asked.message)
-        return number
+        row = control.find_job(tx, principal, job, project)
+        if indices is not None:
+            control.insist_on_indices(row, indices)
+        cancelling.cancel_job(tx, principal, row["id"], indices, asked.message)
+        return row["id"]
 
     return _change(database, principal, once, make)
 

@@ -112,6 +112,8 @@ def _change(job: str, verb: str, document: Mapping[str, object], project: str | 
 
 
 def _path(job: str, *rest: str) -> str:
+    if not job:
+        raise ValueError("a job is named by its id or its name, not by nothing")
     return "/".join(("/v1/jobs", quote(job), *rest))
 
 
