@@ -15,16 +15,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LEFT_OUT = frozenset({"version", "state"})
+_SHOWN_DEFAULT = 50
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", nargs="?", help="only events of this job")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens from now on")
+    parser.add_argument("-f", "--follow", action="store_true", help="show what happens from now on, until Ctrl-C")
     parser.add_argument("--kind", metavar="KIND", action="append", default=[], help="job.failed, or a family: job.")
     parser.add_argument("--scope", metavar="PATH", help="only events of this scope and those below it")
     parser.add_argument("--after", metavar="POSITION", help="go on behind an event that was shown with -o json")
-    parser.add_argument("-n", "--limit", metavar="N", type=int, default=50, help="the last so many; default 50")
+    parser.add_argument("-n", "--limit", metavar="N", type=int, help="the last so many first; default 50, with -f none")
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -51,8 +51,9 @@ def _last(options: argparse.Namespace, session: Session, shown: dict[str, Any]) 
     """The newest, in the order in which they happened, and where to go on."""
     from bushel.client.operations import events
 
-    answer = session.call(events.events_page(**shown, newest_first=True, limit=max(1, min(1000, options.limit))))
-    return (list(reversed(answer["items"])) if options.limit else []), answer["position"]
+    count = options.limit if options.limit is not None else 0 if options.follow else _SHOWN_DEFAULT
+    answer = session.call(events.events_page(**shown, newest_first=True, limit=max(1, min(1000, count))))
+    return (list(reversed(answer["items"])) if count else []), answer["position"]
 
 
 def _follow(session: Session, shown: dict[str, Any], position: str) -> int:
@@ -117,7 +118,7 @@ COMMANDS = {
         "show what happened",
         _run,
         _arguments,
-        description="Show what happened, in the order in which it became true. With -f go on; Ctrl-C ends it.",
-        examples="  bushel events -f\n  bushel events k7q2m\n  bushel events -f --kind job.failed -o json",
+        description="Show what happened last, in the order in which it became true; with -f what happens from now on.",
+        examples="  bushel events -f\n  bushel events -f -n 20\n  bushel events k7q2m\n  bushel events -f --kind job.failed -o json",
     )
 }
