@@ -23,7 +23,8 @@ def test_the_node_says_in_words_how_limits_are_held(plane: ControlPlane, plain: 
     limits = wait_for(lambda: plane.nodes, "the node's report")[0]["detail"]["limits"]
     assert limits["kind"] == "resource limits"
     assert "RLIMIT_DATA" in limits["memory"]
-    assert "not limited" in limits["cpu"]
+    assert limits["cpu"] == "not limited"
+    assert len([said for said in limits.values() if "no control groups" in said]) == 1, "the cause is said once"
 
 
 def test_without_control_groups_each_process_has_its_memory_limit(plane: ControlPlane, plain: AgentProcess) -> None:

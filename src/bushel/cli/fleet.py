@@ -49,6 +49,9 @@ NODE_COLUMNS = (
 )
 
 
+_FIRST_PARTS = {"kind": 0, "because": 1}  # the database does not keep the order of what the agent says
+
+
 def _node_lines(node: dict[str, Any]) -> Iterator[str]:
     yield f"{node_name(node)}   {_state(node)}   site {node['site']}"
     yield f"  has       {amounts(node['capacity'])}"
@@ -73,7 +76,8 @@ def _detail_lines(key: str, value: Any) -> Iterator[str]:
     """What the agent says of the machine, how limits are enforced above all."""
     name = plain(key.replace("_", " "))
     if isinstance(value, dict):
-        parts = [f"{plain(str(inner)).replace('_', ' ')}: {plain(said)}" for inner, said in value.items()]
+        named = sorted(value.items(), key=lambda part: _FIRST_PARTS.get(part[0], len(_FIRST_PARTS)))
+        parts = [f"{plain(str(inner)).replace('_', ' ')}: {plain(said)}" for inner, said in named]
         yield f"  {name:<9} {parts[0] if parts else '–'}"
         yield from (f"  {'':<9} {part}" for part in parts[1:])
     elif isinstance(value, list):

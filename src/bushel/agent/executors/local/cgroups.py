@@ -57,12 +57,12 @@ class Limiter:
     def describe(self) -> dict[str, str]:
         """How each limit is held, for the node's detail."""
         if self.kind == "rlimits":
-            why = "the agent has no control groups that it may write to, or was told to do without"
             return {
                 "kind": "resource limits",
-                "memory": f"each process of a task alone (RLIMIT_DATA), not their sum: {why}",
-                "cpu": f"not limited: {why}",
-                "processes": f"not limited: {why}",
+                "because": "the agent has no control groups that it may write to, or was told to do without",
+                "memory": "each process of a task alone (RLIMIT_DATA), not their sum",
+                "cpu": "not limited",
+                "processes": "not limited",
                 "out_of_memory": "cannot be told apart from other failures",
             }
         version = "2" if self.kind == "v2" else "1"
