@@ -43,8 +43,8 @@ HOLD_SECONDS = 0.03
 """How long news that only says `running` waits: a small task has ended by then, and one report says both."""
 
 GATHER_SECONDS_EACH = 0.005
-GATHER_LONGEST_SECONDS = 0.02
-"""After an exchange that was about many attempts the next waits a little, so that a busy cluster sends few large ones."""
+GATHER_LONGEST_SECONDS = 0.012
+"""After a report the next waits a little, the longer the more attempts it was about, so that a busy cluster sends few large ones."""
 
 _NEVER = float("inf")
 _LEASE_DEFAULT_SECONDS = 30.0
@@ -146,9 +146,8 @@ class Synchroniser:
             if self.stopping.is_set():
                 return
             try:
-                wanted = self._exchange([], wait_seconds=self._lease_seconds * _POLL_FRACTION)
+                self._exchange([], wait_seconds=self._lease_seconds * _POLL_FRACTION)
                 pauses.reset()
-                self.stopping.wait(min(wanted * GATHER_SECONDS_EACH, GATHER_LONGEST_SECONDS))
             except Exception as failure:
                 self._meet(failure)
                 self.stopping.wait(pauses.next())
@@ -183,8 +182,8 @@ class Synchroniser:
         self._exchange(self._core.reports(everything=True), wait_seconds=0.0, complete=True)
         self._registered.set()
 
-    def _exchange(self, reports: list[AttemptReport], *, wait_seconds: float, complete: bool = False, parked: bool = False) -> int:
-        """One request and what follows from its answer. Returns how many attempts the answer spoke of."""
+    def _exchange(self, reports: list[AttemptReport], *, wait_seconds: float, complete: bool = False, parked: bool = False) -> None:
+        """One request and what follows from its answer."""
         epoch = self._core.epoch
         nodes = self._nodes if complete else None
         request: SyncRequest = {
@@ -212,7 +211,7 @@ class Synchroniser:
         reach("sync.after_answer")
         self._said = None
         if self.stopping.is_set() and not parked:
-            return 0
+            return
         self._renew(answer, sent, parked=parked)
         self._core.answered(reports)
         if answer["epoch"] != self._core.epoch:
@@ -221,7 +220,6 @@ class Synchroniser:
         self._core.take_answer(answer["version"], answer["complete"], answer["attempts"], answer["forget"], rebooted=rebooted)
         if rebooted:
             self._state.settle()
-        return len(answer["attempts"])
 
     def _send(self, request: SyncRequest, timeout_seconds: float) -> SyncAnswer:
         """Raises:

@@ -80,8 +80,10 @@ def exchange(
 def news(database: Database, received: Received, lease_seconds: float, secret_key: bytes) -> SyncAnswer | None:
     """The answer, if more is wanted by now. Raises as `answer` does."""
     with database.transaction() as tx:
-        version = tx.one("select desired_version from clusters where id = %s", (received.cluster_id,))["desired_version"]
-        return _answer(tx, received, lease_seconds, secret_key) if version > received.version else None
+        cluster = clusters.read(tx, received.cluster_id)
+        if cluster is not None and cluster["desired_version"] <= received.version:
+            return None
+        return _answer(tx, cluster, received, lease_seconds, secret_key)
 
 
 def no_news(received: Received, lease_seconds: float) -> SyncAnswer:
@@ -104,11 +106,11 @@ def answer(database: Database, received: Received, lease_seconds: float, secret_
         StaleEpoch: the lease has passed on since the request was received.
     """
     with database.transaction() as tx:
-        return _answer(tx, received, lease_seconds, secret_key)
+        return _answer(tx, clusters.read(tx, received.cluster_id), received, lease_seconds, secret_key)
 
 
-def _answer(tx: Transaction, received: Received, lease_seconds: float, secret_key: bytes) -> SyncAnswer:
-    cluster = clusters.read(tx, received.cluster_id)  # first: all of its version is visible to what is read next
+def _answer(tx: Transaction, cluster: dict[str, Any] | None, received: Received, lease_seconds: float, secret_key: bytes) -> SyncAnswer:
+    """`cluster` was read before anything else, so all of its version is visible to what is read here."""
     if cluster is None or cluster["epoch"] != received.epoch:
         raise _stale(received.epoch)
     known = received.known_version
