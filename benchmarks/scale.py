@@ -28,13 +28,20 @@ FILL = """
          (select * from scopes where kind = 'project' limit 1) project, (select id from principals where kind = 'user' limit 1) principal
 """
 
+FILL_LABELS = """
+    insert into job_labels (project_id, label, job_id)
+    select project_id, key || '=' || value, id from jobs, jsonb_each_text(labels) order by 1, 2, 3
+"""
+
 
 def fill(installation: Installation, count: int) -> None:
     """Ended jobs, straight into the table."""
     with psycopg.connect(installation.database_url(), autocommit=True) as connection:
         for first in range(1, count + 1, 100_000):
             connection.execute(FILL, {"first": first, "last": min(first + 99_999, count), "count": count})
+        connection.execute(FILL_LABELS)
         connection.execute("vacuum analyze jobs")
+        connection.execute("vacuum analyze job_labels")
 
 
 def list_seconds(installation: Installation, pages: int) -> list[float]:

@@ -257,6 +257,7 @@ def test_an_agent_whose_folder_is_taken_away_gives_up_and_its_tasks_end(
     ledger, write = _ledger(tmp_path)
     plane.want("aaaaa.0.1", f"{write}; exec sleep 1000")
     shim = agent.shim("aaaaa.0.1")
+    wait_for(lambda: ledger.exists() and ledger.read_text(), "the task's effect")
     shutil.rmtree(agent.state)
     assert agent.wait_exit() == 4
     wait_for(lambda: not alive(shim), "the task to end with its lease", 10)
