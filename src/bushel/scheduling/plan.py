@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 
 from bushel.scheduling.arrays import Cursor, Element
 from bushel.scheduling.backfill import KeptFree, fits_empty, keep_free
+from bushel.scheduling.decisions import Cause, Eviction, Growth, Reservation, Start, Waiting
 from bushel.scheduling.entities import Run, ShapeClass
 from bushel.scheduling.feasibility import Choices, NodeCount, Variant, choices_of, count_obstacles
 from bushel.scheduling.fit import Piece, Room, pack_singly
@@ -26,6 +26,8 @@ from bushel.scheduling.lines import job_of_key
 from bushel.scheduling.order import Turns
 from bushel.scheduling.quota import Ledger, OverQuota, add_charge
 from bushel.scheduling.snapshot import Snapshot
+
+__all__ = ["Cause", "Plan", "Policy", "Start", "Waiting", "plan"]
 
 _BURST_GROWTH = 8
 """A line whose head does not fit is asked for one element only; one that goes on fitting, for eight times as many each turn."""
@@ -37,38 +39,6 @@ class Policy:
 
     starts_limit: int = 1000
     patience_seconds: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """One element, placed. `epoch` is that of the cluster's lease for which this was planned."""
-
-    job_id: int
-    index: int
-    queue_id: int
-    cluster_id: int
-    epoch: int
-    runs: tuple[Run, ...]
-
-
-class Cause(StrEnum):
-    NO_NODE = "no_node"  # no node that may be used now could ever hold it
-    NO_ROOM = "no_room"  # not beside what runs, what is ahead, and what is kept free
-    QUOTA = "quota"
-    NOT_REACHED = "not_reached"  # the plan is full; the next one goes on
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What keeps the rest of a line. `first_job_id` is the one that was tried; those behind it ask for the same."""
-
-    queue_id: int
-    shape: ShapeClass
-    cause: Cause
-    first_job_id: int
-    jobs: int
-    elements: int
-    over_quota: OverQuota | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +53,9 @@ class Plan:
     snapshot: Snapshot = field(repr=False)
     room: Room = field(repr=False)
     ledger: Ledger = field(repr=False)
+    evictions: tuple[Eviction, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    growths: tuple[Growth, ...] = ()
 
     @cached_property
     def starting_jobs(self) -> dict[int, list[Start]]:
