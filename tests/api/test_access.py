@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from fastapi.routing import APIRoute
 
 from bushel.api.settings import Settings
 from bushel.control.bootstrap import bootstrap
@@ -42,7 +43,7 @@ class Platform:
 
 
 def _methods(route: Any) -> set[str]:
-    return set(getattr(route, "methods", None) or ()) if type(route).__name__ == "APIRoute" else set()
+    return set(getattr(route, "methods", None) or ()) if isinstance(route, APIRoute) else set()
 
 
 @pytest.fixture(scope="module")

@@ -108,11 +108,12 @@ async def _agent(principal: Annotated[Principal, Depends(_authenticate)]) -> Pri
     return principal
 
 
-async def authenticate_again(request: Request) -> Principal:
-    """Who a request that goes on for long is from by now: tokens, roles and people change while it lasts.
+async def authenticate_person(request: Request) -> Principal:
+    """The person who asks, by now: while a request lasts, tokens, roles and people change.
 
     Raises:
-        Unauthenticated: nobody any more.
+        Unauthenticated: nobody, or nobody any more.
+        Forbidden: it is an agent.
     """
     return await _person(await _authenticate(request, None))
 

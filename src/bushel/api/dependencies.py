@@ -17,6 +17,8 @@ from bushel.control.encryption import load_key
 from bushel.control.idempotency import IdempotencyKey, hash_body
 from bushel.store.database import Database, Transaction
 
+MOST_KEY_LENGTH = 255
+
 
 async def _database(request: Request) -> Database:
     return request.app.state.database
@@ -47,7 +49,7 @@ async def _once(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, description="The same key and body get the same answer, for ever."),
+        Header(min_length=1, max_length=MOST_KEY_LENGTH, description="The same key and body get the same answer, for ever."),
     ] = None,
 ) -> Once:
     if idempotency_key is None:

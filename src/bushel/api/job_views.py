@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from fastapi import Response
+from pydantic_core import to_json
 
 from bushel.domain.ids import attempt_id, encode_job_id
 from bushel.domain.ranges import IndexRanges
@@ -22,8 +22,7 @@ PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A document of ours as an answer, without checking it again."""
-    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(content, status, media_type="application/json", headers=dict(headers or {}))
+    return Response(to_json(document), status, media_type="application/json", headers=dict(headers or {}))
 
 
 def job_view(row: Mapping[str, Any], *, with_spec: bool = True, attempt: Mapping[str, Any] | None = None) -> dict[str, Any]:

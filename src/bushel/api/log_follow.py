@@ -17,7 +17,7 @@ from typing import Any
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from bushel.api.authentication import authenticate_again
+from bushel.api.authentication import authenticate_person
 from bushel.api.sse import HEARTBEAT_SECONDS, message
 from bushel.api.streams import Hub, job_topic
 from bushel.domain.errors import BushelError, FieldProblem, InvalidDocument, NotFound, Unavailable
@@ -139,7 +139,7 @@ class Follower:
             with self._hub.job(self._wanted.job_id) as wakes:
                 while not self._hub.stopping.is_set():
                     if now() >= recheck_at:
-                        (await authenticate_again(self._request)).may("job:read", self._wanted.scope_path)
+                        (await authenticate_person(self._request)).may("job:read", self._wanted.scope_path)
                         recheck_at = now() + RECHECK_SECONDS
                     if now() >= look_at:
                         element = await run_in_threadpool(self.look)

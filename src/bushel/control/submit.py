@@ -153,7 +153,8 @@ def _write(tx: Transaction, principal: Principal, drafts: Sequence[Draft], retry
     for path, count in Counter(draft.destination.path for draft in drafts).items():
         mine = [encode_job_id(number) for draft, number in zip(drafts, numbers, strict=True) if draft.destination.path == path][:100]
         audit(tx, principal, "job:submit", f"job/{mine[0]}", path, count=count, jobs=mine)
-    tx.wake(SCHEDULE)
+    if any(draft.state is JobState.QUEUED for draft in drafts):  # nothing else could start
+        tx.wake(SCHEDULE)
     return [_row(principal, draft, new, number) for draft, new, number in zip(drafts, rows, numbers, strict=True)]
 
 

@@ -13,7 +13,7 @@ from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from bushel.api.authentication import CurrentPrincipal, authenticate_again
+from bushel.api.authentication import CurrentPrincipal, authenticate_person
 from bushel.api.dependencies import CurrentDatabase
 from bushel.api.paging import Limit
 from bushel.api.problems import responses
@@ -146,7 +146,7 @@ async def _stream(request: Request, hub: Hub, filters: EventFilter, position: Po
             while not hub.stopping.is_set():
                 events = await subscription.take(max(0.0, min(heartbeat_at, recheck_at) - now()))
                 if now() >= recheck_at:
-                    paths = _paths(await authenticate_again(request), scope)
+                    paths = _paths(await authenticate_person(request), scope)
                     subscription.filters = EventFilter(paths, filters.job_id, filters.kinds)
                     events = [event for event in events if subscription.filters.admits(event)]
                     recheck_at = now() + RECHECK_SECONDS

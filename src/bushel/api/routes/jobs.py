@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bushel.api.authentication import CurrentPrincipal
 from bushel.api.dependencies import CurrentDatabase, CurrentOnce, Once
+from bushel.api.direct import DirectRoute, PlainRequest
 from bushel.api.job_requests import CurrentJobQuery, Documents, JobSelection, job_filter, submission_schema, whole_body
 from bushel.api.job_views import answer, attempt_views, full_view, job_view, list_views
 from bushel.api.paging import Limit, Page, cut, decode_page, encode_page
@@ -78,7 +79,6 @@ _SUBMITTED = {
 }
 
 
-@router.post("/jobs", status_code=201, responses={**responses(429), **_SUBMITTED}, openapi_extra=submission_schema())
 def submit_jobs(
     body: Annotated[bytes, Depends(whole_body)],
     principal: CurrentPrincipal,
@@ -96,7 +96,29 @@ def submit_jobs(
             if row["state"] == JobState.QUEUED:
                 view["start"] = _start(database, row)
         return answer({"items": views_of_rows} if documents.batch else views_of_rows[0], 200)
-    rows = _submit(database, principal, once, documents, project)
+    return _submit(database, principal, once, documents, project)
+
+
+class _Submission(DirectRoute):
+    """Most submissions are of this kind, and what they are worth is how many a second."""
+
+    def answer(self, plain: PlainRequest) -> Response:
+        return _submit(plain.database, plain.principal, plain.once, Documents(plain.body), None)
+
+
+router.add_api_route(
+    "/jobs",
+    submit_jobs,
+    methods=["POST"],
+    status_code=201,
+    responses={**responses(429), **_SUBMITTED},
+    openapi_extra=submission_schema(),
+    route_class_override=_Submission,
+)
+
+
+def _submit(database: Database, principal: Principal, once: Once, documents: Documents, project: str | None) -> Response:
+    rows = _submitted(database, principal, once, documents, project)
     if documents.batch:
         return answer({"items": [job_view(row, with_spec=False) for row in rows]}, 201)
     view = job_view(rows[0])
@@ -110,7 +132,7 @@ def _start(database: Database, row: Mapping[str, Any]) -> views.StartView:
     return {"starts_now": made.starts_now, "elements_now": made.elements_now, "sentence": made.sentence}
 
 
-def _submit(database: Database, principal: Principal, once: Once, documents: Documents, project: str | None) -> list[dict[str, Any]]:
+def _submitted(database: Database, principal: Principal, once: Once, documents: Documents, project: str | None) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
 
     def make() -> dict[str, Any]:
