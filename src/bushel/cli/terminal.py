@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = "\u202a-\u202e\u2066-\u2069"
 _COMMANDS = re.compile(f"\x1b(?!\\[[0-9;]{{0,20}}m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f{_DIRECTIONS}]")
-_HIDDEN_IN_JSON = re.compile(f"[\x7f-\x9f{_DIRECTIONS}]")
-_IN_OUTPUT = re.compile(
+_HIDDEN_IN_JSON = f"[\x7f-\x9f{_DIRECTIONS}]"  # compiled when it is used, as most commands never do
+_IN_OUTPUT = (
     rb"(\x1b\[[0-9;:]{0,20}[mK])|\x1b|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"
     rb"|\xc2(?:[\x80-\x9f]|\Z)|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]"
 )
@@ -31,12 +31,12 @@ def defused(text: str) -> str:
 
 def defused_output(data: bytes) -> bytes:
     """What a task printed, for a terminal."""
-    return _IN_OUTPUT.sub(lambda found: found[1] or _REPLACEMENT.encode(), data)
+    return re.sub(_IN_OUTPUT, lambda found: found[1] or _REPLACEMENT.encode(), data)
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """JSON that people can look at and programs read unchanged."""
-    return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False))
+    return re.sub(_HIDDEN_IN_JSON, lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def to_yaml(value: Any) -> str:
