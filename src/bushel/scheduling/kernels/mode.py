@@ -1,0 +1,87 @@
+"""Marks a function as a kernel, makes its compiled twin, and says which of the two serves.
+
+Guarantees: nothing is compiled, and the compiler is not even imported, until `compile_all` is called; until it has finished the
+plain functions serve. What was compiled is kept on disk beside the source, under a name that changes with any kernel's
+source, so a stale twin never serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any, TypeVar, cast
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+_kernels: list[FunctionType] = []
+_twins: dict[Callable[..., Any], Callable[..., Any]] = {}
+_serving = False
+
+
+def kernel(function: AnyFunction) -> AnyFunction:
+    """A function over arrays and numbers, in the part of Python that can be compiled. It may call other kernels by name."""
+    _kernels.append(cast(FunctionType, function))
+    return function
+
+
+def twin(function: AnyFunction) -> AnyFunction:
+    """What to call for `function`: its compiled twin if that serves, else itself."""
+    return cast(AnyFunction, _twins[function]) if _serving else function
+
+
+def serving() -> bool:
+    """Whether the compiled twins serve."""
+    return _serving
+
+
+@contextmanager
+def using(*, compiled: bool) -> Iterator[None]:
+    """For tests and warming up: which of the two serves within the block. Compiles if it must."""
+    global _serving
+    before = _serving
+    if compiled:
+        _make_twins()
+    _serving = compiled
+    try:
+        yield
+    finally:
+        _serving = before
+
+
+def serve_compiled() -> None:
+    """From now on the compiled twins serve; those that no call has compiled yet are loaded or compiled at their first call."""
+    global _serving
+    _make_twins()
+    _serving = True
+
+
+def _make_twins() -> None:
+    if len(_twins) == len(_kernels):
+        return
+    import numba
+
+    digest = _digest()
+    scopes: dict[str, dict[str, Any]] = {}
+    for plain in _kernels:
+        scope = scopes.setdefault(plain.__module__, dict(sys.modules[plain.__module__].__dict__))
+        copy = FunctionType(plain.__code__, scope, plain.__name__, plain.__defaults__)
+        copy.__qualname__ = f"{plain.__qualname__}_{digest}"
+        copy.__module__ = plain.__module__
+        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy")(copy)
+    for scope in scopes.values():
+        for name, value in scope.items():
+            if isinstance(value, FunctionType) and value in _twins:
+                scope[name] = _twins[value]
+
+
+def _digest() -> str:
+    """Of all kernels: a compiled kernel contains those that it calls."""
+    sources = sorted({plain.__code__.co_filename for plain in _kernels})
+    whole = hashlib.sha256()
+    for source in sources:
+        with open(source, "rb") as file:
+            whole.update(file.read())
+    return whole.hexdigest()[:12]
