@@ -41,7 +41,7 @@ def test_every_state_has_a_row_and_can_be_reached() -> None:
 
 @given(counts, st.booleans(), st.booleans())
 def test_a_job_is_terminal_exactly_when_no_element_can_move(where: ElementCounts, held: bool, cancelling: bool) -> None:
-    done = where.pending == where.delayed == where.live == 0
+    done = where.pending == where.delayed == where.gated == where.live == 0
     assert (job_state(where, held=held, cancelling=cancelling) in TERMINAL_JOB_STATES) == done
 
 

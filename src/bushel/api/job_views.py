@@ -17,7 +17,7 @@ from bushel.store.database import Transaction
 MOST_RANGES = 1000
 """Most ranges of indices that are written out."""
 
-PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", "failed", "cancelled")
+PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "gated")
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

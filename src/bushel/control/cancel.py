@@ -112,6 +112,8 @@ def _cancel(
         chosen = pending if indices is None else pending & indices
         if chosen:
             job.unqueue("cancelled", chosen)
+        if gated := job.gated if indices is None else job.gated & indices:
+            job.close("cancelled", gated)
         if indices is None and not job.cancelling:
             job.cancelling = job.dirty = True
             job.stop_reason, job.message = Reason.CANCELLED_BY_USER, message or f"cancelled by {principal.name}"

@@ -31,6 +31,9 @@ from bushel.store.database import SCHEDULE, Event, Transaction
 DEPENDENCIES = "dependencies"
 """Topic: a job ended for which others wait."""
 
+PIPELINES = "pipelines"
+"""Topic: elements of a run finished, or it was changed."""
+
 
 @dataclass(slots=True)
 class LockedJob:
@@ -53,6 +56,8 @@ class LockedJob:
     policy: RetryPolicy
     grace_seconds: float
     pending: IndexRanges | None
+    gated: IndexRanges  # of a stage of a run, else nothing
+    is_stage: bool
     first_failure: dict[str, str | None] | None
     progress: Jsonb | None = None
     dirty: bool = False
@@ -63,6 +68,7 @@ class LockedJob:
     told: dict[str, str] = field(default_factory=dict)  # moves that a command made, for `job.changed`
     _less: list[tuple[int, int]] = field(default_factory=list)
     _more: list[tuple[int, int]] = field(default_factory=list)
+    _opened: list[tuple[int, int]] = field(default_factory=list)
     _finished: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
@@ -90,6 +96,16 @@ class LockedJob:
         self._less.extend(indices.parts)
         self.finish("pending", target, indices)
 
+    def open(self, indices: IndexRanges) -> None:
+        """These have what they are made of, and may start."""
+        self._opened.extend(indices.parts)
+        self.requeue("gated", indices)
+
+    def close(self, target: str, indices: IndexRanges) -> None:
+        """These, which waited for what they are made of, are finished as `target`."""
+        self._opened.extend(indices.parts)
+        self.finish("gated", target, indices)
+
     def finish(self, source: str, target: str, indices: IndexRanges) -> None:
         """These will not move again."""
         self.move(source, target, len(indices))
@@ -110,6 +126,14 @@ class LockedJob:
 
     def pending_change(self) -> tuple[str, str]:
         return IndexRanges.of(self._less).to_postgres(), IndexRanges.of(self._more).to_postgres()
+
+    def gated_change(self) -> str:
+        return IndexRanges.of(self._opened).to_postgres()
+
+    def news(self) -> tuple[int, IndexRanges, IndexRanges, IndexRanges] | None:
+        """For the controller of runs."""
+        places = [self.finished_now(place) for place in ("succeeded", "failed", "cancelled")]
+        return (self.id, *places) if self.is_stage and any(places) else None
 
     def results(self) -> Iterator[tuple[int, int, IndexRanges, IndexRanges, IndexRanges]]:
         """Rows for `elements.add_results`."""
@@ -139,6 +163,9 @@ def write_jobs(tx: Transaction, jobs: Iterable[LockedJob], actor: str) -> None:
     if elements.write(tx, list(zip(*rows, strict=True))):
         tx.wake(DEPENDENCIES)
     elements.add_results(tx, [result for job in changed for result in job.results()])
+    if news := [news for job in changed if (news := job.news())]:
+        elements.add_news(tx, news)
+        tx.wake(PIPELINES)
     tx.wake(SCHEDULE)
 
 
@@ -180,7 +207,7 @@ def _settle(tx: Transaction, job: LockedJob, actor: str) -> tuple[Any, ...]:
         )
     less, more = job.pending_change()
     return (
-        *(job.id, after, job.reason, job.message, job.cancelling, job.unmet, less, more),
+        *(job.id, after, job.reason, job.message, job.cancelling, job.unmet, less, more, job.gated_change()),
         *(job.counts[place] for place in elements.PLACES),
         *(job.exit_code, job.failure_class, job.progress, Jsonb(job.first_failure) if job.first_failure else None, job.started, job.ended),
     )
@@ -190,6 +217,8 @@ def _why(job: LockedJob, after: JobState) -> tuple[str | None, str | None]:
     """Reason and message of the state that the job enters."""
     match after:
         case JobState.HELD:
+            if not job.user_hold and not job.counts["pending"] and not job.counts["delayed"]:
+                return Reason.UPSTREAM, None
             return Reason.USER_HOLD if job.user_hold else Reason.DEPENDENCY, None
         case JobState.QUEUED:
             return Reason.WAITING if job.counts["pending"] else Reason.BACKOFF, job.note
@@ -225,6 +254,8 @@ def _locked(row: dict[str, Any]) -> LockedJob:
         policy=_policy(row["retry"] or {}),
         grace_seconds=float(row["grace_seconds"] if row["grace_seconds"] is not None else GRACE_DEFAULT_SECONDS),
         first_failure=row["first_failure"],
+        gated=IndexRanges.from_postgres(row["gated"]) if row["gated"] else IndexRanges(),
+        is_stage=row["is_stage"],
         pending=None if row["pending"] is None else IndexRanges.from_postgres(row["pending"]),
     )
 

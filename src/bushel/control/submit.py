@@ -240,6 +240,7 @@ def _row(principal: Principal, draft: Draft, new: jobs.NewJob, number: int) -> d
 
 _UNTOUCHED: Mapping[str, Any] = {
     **dict.fromkeys(("delayed_count", "starting_count", "running_count", "stopping_count", "succeeded_count", "failed_count"), 0),
+    "gated_count": 0,
     **dict.fromkeys(("exit_code", "failure_class", "progress", "started_at")),
     "version": 1,
 }

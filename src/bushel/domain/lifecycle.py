@@ -60,6 +60,7 @@ class Reason(StrEnum):
     USER_HOLD = "user_hold"
     DEPENDENCY = "dependency"
     DEPENDENCY_FAILED = "dependency_failed"
+    UPSTREAM = "upstream"
     WAITING = "waiting"
     BACKOFF = "backoff"
     ARRAY_LIMIT = "array_limit"
@@ -129,7 +130,8 @@ def check_attempt(before: AttemptState, after: AttemptState) -> None:
 class ElementCounts:
     """Where the elements of a job are. An element is an array index; a job without an array has one.
 
-    `starting`, `running` and `stopping` have a live attempt; `delayed` wait for their back-off to pass.
+    `starting`, `running` and `stopping` have a live attempt; `delayed` wait for their back-off to pass, `gated` ones, of a stage
+    of a run, for what they are made of.
     """
 
     pending: int = 0
@@ -140,6 +142,7 @@ class ElementCounts:
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
+    gated: int = 0
 
     @property
     def live(self) -> int:
@@ -151,7 +154,7 @@ class ElementCounts:
 
     @property
     def total(self) -> int:
-        return self.pending + self.delayed + self.live + self.finished
+        return self.pending + self.delayed + self.gated + self.live + self.finished
 
 
 def job_state(counts: ElementCounts, *, held: bool, cancelling: bool) -> JobState:
@@ -167,6 +170,8 @@ def job_state(counts: ElementCounts, *, held: bool, cancelling: bool) -> JobStat
         return JobState.RUNNING if counts.running or counts.stopping or counts.finished else JobState.STARTING
     if counts.pending or counts.delayed:
         return JobState.HELD if held else JobState.QUEUED
+    if counts.gated:
+        return JobState.HELD
     if counts.failed:
         return JobState.FAILED
     return JobState.CANCELLED if counts.cancelled else JobState.SUCCEEDED

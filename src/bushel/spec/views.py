@@ -46,6 +46,7 @@ class ElementCountsView(TypedDict):
     succeeded: int
     failed: int
     cancelled: int
+    gated: int  # of a stage of a run: wait for what they are made of
     total: int
 
 

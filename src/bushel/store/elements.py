@@ -14,15 +14,16 @@ from bushel.store.database import Transaction
 
 CHUNK = 4096
 
-PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", "failed", "cancelled")
+PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "gated")
 """Where an element can be, as the columns are called."""
 
 _LOCK = """
     select j.id, s.path as scope_path, j.state, j.reason, j.message, j.user_hold, j.unmet, j.cancelling, j.element_count,
            j.pending_count, j.delayed_count, j.starting_count, j.running_count, j.stopping_count,
-           j.succeeded_count, j.failed_count, j.cancelled_count, j.exit_code, j.failure_class, j.first_failure, j.version, j.submitter_id,
+           j.succeeded_count, j.failed_count, j.cancelled_count, j.gated_count, j.is_stage,
+           j.exit_code, j.failure_class, j.first_failure, j.version, j.submitter_id,
            j.spec -> 'retry' as retry, j.spec -> 'preemption' -> 'grace' as grace_seconds, j.spec ? 'array' as is_array,
-           case when %s then j.pending::text end as pending
+           case when %s then j.pending::text end as pending, case when j.is_stage then j.gated::text end as gated
     from jobs j join scopes s on s.id = j.project_id
     where j.id = any(%s) order by j.id for update of j
 """
@@ -31,6 +32,7 @@ _WRITE = """
     update jobs j set
         state = n.state, reason = n.reason, message = n.message, cancelling = n.cancelling, unmet = n.unmet,
         pending = j.pending - n.pending_less::int4multirange + n.pending_more::int4multirange,
+        gated = case when n.gated_less = '{}' then j.gated else j.gated - n.gated_less::int4multirange end, gated_count = n.gated,
         pending_count = n.pending, delayed_count = n.delayed, starting_count = n.starting, running_count = n.running,
         stopping_count = n.stopping, succeeded_count = n.succeeded, failed_count = n.failed, cancelled_count = n.cancelled,
         exit_code = n.exit_code, failure_class = n.failure_class, progress = coalesce(n.progress, j.progress),
@@ -41,12 +43,12 @@ _WRITE = """
         dependents_due = n.ended and exists (select from dependencies d where d.on_job_id = j.id and d.met_at is null),
         version = j.version + 1
     from unnest(
-        %s::bigint[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::int[], %s::text[], %s::text[],
-        %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[],
+        %s::bigint[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::int[], %s::text[], %s::text[], %s::text[],
+        %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[],
         %s::int[], %s::text[], %s::jsonb[], %s::jsonb[], %s::boolean[], %s::boolean[]
     ) n (
-        id, state, reason, message, cancelling, unmet, pending_less, pending_more,
-        pending, delayed, starting, running, stopping, succeeded, failed, cancelled,
+        id, state, reason, message, cancelling, unmet, pending_less, pending_more, gated_less,
+        pending, delayed, starting, running, stopping, succeeded, failed, cancelled, gated,
         exit_code, failure_class, progress, first_failure, started, ended
     )
     where j.id = n.id
@@ -59,6 +61,12 @@ _ADD_RESULTS = """
     from unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[]) n (job_id, chunk, succeeded, failed, cancelled)
     on conflict (job_id, chunk) do update set
         succeeded = r.succeeded + excluded.succeeded, failed = r.failed + excluded.failed, cancelled = r.cancelled + excluded.cancelled
+"""
+
+_ADD_NEWS = """
+    insert into stage_news (job_id, succeeded, failed, cancelled)
+    select n.job_id, n.succeeded::int4multirange, n.failed::int4multirange, n.cancelled::int4multirange
+    from unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) n (job_id, succeeded, failed, cancelled)
 """
 
 _DUE_JOBS = "select distinct job_id from (select job_id from retries where due_at <= now() order by due_at limit %s) due"
@@ -96,6 +104,12 @@ def add_results(tx: Transaction, results: Sequence[tuple[int, int, IndexRanges, 
         jobs, chunks, *places = zip(*results, strict=True)
         texts = [[ranges.to_postgres() for ranges in place] for place in places]
         tx.execute(_ADD_RESULTS, [list(jobs), list(chunks), *texts])
+
+
+def add_news(tx: Transaction, news: Sequence[tuple[int, IndexRanges, IndexRanges, IndexRanges]]) -> None:
+    """Leave word for the controller of runs: job, succeeded, failed, cancelled."""
+    jobs, *places = zip(*news, strict=True)
+    tx.execute(_ADD_NEWS, [list(jobs), *([ranges.to_postgres() for ranges in place] for place in places)])
 
 
 def by_chunk(ranges: IndexRanges) -> dict[int, IndexRanges]:

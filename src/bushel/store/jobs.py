@@ -17,7 +17,7 @@ from bushel.store.database import Transaction
 COLUMNS = """
     j.id, j.project_id, j.queue_id, j.submitter_id, j.retry_of, j.name, j.labels, j.state, j.reason, j.message, j.priority,
     j.user_hold, j.unmet, j.element_count, j.pending_count, j.delayed_count, j.starting_count, j.running_count, j.stopping_count,
-    j.succeeded_count, j.failed_count, j.cancelled_count, j.exit_code, j.failure_class, j.progress, j.version,
+    j.succeeded_count, j.failed_count, j.cancelled_count, j.gated_count, j.exit_code, j.failure_class, j.progress, j.version,
     j.submitted_at, j.started_at, j.ended_at, j.spec ? 'array' as is_array,
     s.path as project, q.name as queue, p.name as submitter
 """

@@ -32,7 +32,7 @@ _QUEUES = "select id, name, parent_id, weight, resource_quota from queues"
 _JOBS = """
     select j.id, j.queue_id, j.priority, j.version, extract(epoch from j.submitted_at)::double precision as submitted_seconds,
            j.pending::text as pending, j.pending_count, j.starting_count + j.running_count + j.stopping_count as live_count,
-           (j.spec - '{run,env,setup,workdir,name,labels,secrets,after,project,queue,hold}'::text[])::text as shape
+           (j.spec - '{run,env,setup,workdir,name,labels,secrets,after,project,queue,hold,stage}'::text[])::text as shape
     from jobs j
     where j.ended_at is null and j.pending_count > 0 and not j.user_hold and j.unmet = 0 and not j.cancelling
 """
