@@ -48,14 +48,14 @@ BATCH_LIMIT = 10_000
 TASKS_LIMIT = 10_000
 """Most tasks of one element."""
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 def _after_text(value: Any) -> Any:
     return {"job": value} if isinstance(value, str) else value
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Gpu(TypedDict, total=False):
     """Accelerators of one task."""
 
@@ -77,7 +77,7 @@ _GPU_SCHEMA = {
 }
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Resources(TypedDict, total=False):
     """What one task needs."""
 
@@ -92,7 +92,7 @@ class Resources(TypedDict, total=False):
     disk: Annotated[int, Size(0), Field(description="Scratch space on disk. Default 0.")]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Group(TypedDict, total=False):
     """Equal tasks of a job whose tasks are not all equal. What a group leaves out it takes from the job."""
 
@@ -106,7 +106,7 @@ class Group(TypedDict, total=False):
     resources: Annotated[Resources, Field(description="What it leaves out is taken from the job's.")]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Placement(TypedDict, total=False):
     """Where tasks may run."""
 
@@ -118,7 +118,7 @@ class Placement(TypedDict, total=False):
     spread: Annotated[Level, Field(description="Tasks spread over different ones of this level: host.")]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class After(TypedDict, total=False):
     """A job that must end first."""
 
@@ -128,7 +128,7 @@ class After(TypedDict, total=False):
     on: Annotated[Literal["success", "failure", "end"], Field(description="How it must end. Default success.")]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Retry(TypedDict, total=False):
     """Whether and when a failed attempt is followed by another."""
 
@@ -147,7 +147,7 @@ class Retry(TypedDict, total=False):
     ]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Preemption(TypedDict, total=False):
     """How tasks are told to stop, and whether they can go on later."""
 
@@ -156,7 +156,7 @@ class Preemption(TypedDict, total=False):
     checkpoint: Annotated[bool, Field(description="The task saves its work when it gets the signal. Default false.")]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class JobDocument(TypedDict, total=False):
     """One job: what to run, with what, where, when. Everything is optional but `run`."""
 

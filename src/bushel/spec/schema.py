@@ -32,3 +32,12 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
         return rest
 
     return write_out(schema)
+
+
+@cache
+def pipeline_schema() -> dict[str, Any]:
+    """As `job_schema`, of the pipeline document."""
+    from bushel.spec.pipeline import PIPELINE
+
+    schema = inlined(PIPELINE.json_schema(mode="validation"))
+    return {"$schema": DIALECT, "title": "Bushel pipeline", **{key: value for key, value in schema.items() if key != "title"}}
