@@ -1,0 +1,84 @@
+"""What the jobs of every leaf want, added up by the set of resources they need.
+
+Guarantees: an element that could never start, because it is larger than a ceiling above it or than the fleet, or needs what
+the fleet does not have, counts for nothing: such demand would only take from others. Summing jobs that need the same resources
+loses nothing, they rise and stop together. The order of demands does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bushel.scheduling.fairness.arrays import LARGEST_CLAIM, Integers
+from bushel.scheduling.fairness.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """`count` elements of one queue, running or ready to. Each needs the amounts of the first of `ways`, or else of the second, …
+
+    What runs has one way: the one that it took.
+    """
+
+    queue_id: int
+    ways: tuple[Mapping[str, int], ...]
+    count: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """Shape `k` is of `leaf[k]` and needs the parts from `part_start[k]` on; `start[v]` is the first shape of the rows from `v` on.
+
+    `keys` name a leaf and a set of resources, ascending. `wanted` is exact, by row and column; leaves only.
+    """
+
+    keys: tuple[tuple[int, int], ...]
+    start: Integers
+    leaf: Integers
+    part_start: Integers
+    part_column: Integers
+    part_amount: Integers
+    wanted: Integers
+
+
+def startable(tree: Tree, leaf: int, amounts: Mapping[str, int]) -> bool:
+    """Whether one element could ever start."""
+    for name, amount in amounts.items():
+        if amount > 0:
+            column = tree.columns.get(name)
+            if column is None or amount > tree.path_ceiling[leaf, column]:
+                return False
+    return True
+
+
+def shapes_of(tree: Tree, demands: Iterable[Demand]) -> Shapes:
+    """Sum demands of one way each."""
+    sums: dict[tuple[int, int], dict[int, int]] = {}
+    for demand in demands:
+        leaf = tree.leaf_of.get(demand.queue_id)
+        if leaf is None or demand.count <= 0 or not startable(tree, leaf, demand.ways[0]):
+            continue
+        parts = [(tree.columns[name], amount * demand.count) for name, amount in demand.ways[0].items() if amount > 0]
+        key = leaf, sum(1 << column for column, _ in parts)
+        sums.setdefault(key, {})
+        for column, amount in parts:
+            sums[key][column] = sums[key].get(column, 0) + amount
+    keys = sorted(key for key in sums if key[1])
+    wanted = np.zeros((tree.row_count, len(tree.columns)), np.int64)
+    leaves, part_start, part_column, part_amount = [], [0], [], []
+    shift = tree.shift.tolist()
+    for key in keys:
+        leaves.append(key[0])
+        for column, amount in sorted(sums[key].items()):
+            amount = min(amount, LARGEST_CLAIM << shift[column])
+            wanted[key[0], column] = min(wanted[key[0], column] + amount, LARGEST_CLAIM << shift[column])
+            part_column.append(column)
+            part_amount.append(-(-amount >> shift[column]))
+        part_start.append(len(part_column))
+    leaf = np.array(leaves, np.int64)
+    start = np.searchsorted(leaf, np.arange(tree.row_count + 1)).astype(np.int64)
+    parts = np.array(part_column, np.int64), np.array(part_amount, np.int64)
+    return Shapes(tuple(keys), start, leaf, np.array(part_start, np.int64), *parts, wanted)
