@@ -32,10 +32,17 @@ LOWEST_ROLE: dict[str, Role] = {
     "job:change": Role.MEMBER,  # hold, release, cancel, retry: own jobs
     "job:change-any": Role.MANAGER,  # the same for jobs of others
     "job:priority-high": Role.MANAGER,  # a priority above 500
+    "pipeline:read": Role.VIEWER,  # its runs too
+    "pipeline:change": Role.MEMBER,  # apply, pause; to run one takes job:submit, to change a run what it takes to change its jobs
     "blob:write": Role.MEMBER,
     "event:read": Role.VIEWER,
     "queue:read": Role.VIEWER,
     "queue:change": Role.ADMIN,
+    "dataset:read": Role.VIEWER,
+    "dataset:write": Role.MEMBER,  # make data sets, commit versions, pin them
+    "dataset:change": Role.MANAGER,  # release, retention, delete versions
+    "storage:read": Role.VIEWER,
+    "storage:change": Role.MANAGER,
     "secret:list": Role.MEMBER,  # names only; no permission reads a value
     "secret:change": Role.MANAGER,
     "scope:read": Role.VIEWER,

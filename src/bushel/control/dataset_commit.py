@@ -1,0 +1,168 @@
+"""Committing a version of a data set: one transaction, in which it appears whole or not at all.
+
+Guarantees:
+
+- The store is not asked: whoever made the parts verified them before they were named here, and what is committed says exactly what
+  they are by their digests.
+- The same content is the same version: committing it again, by whomever, gives that version and makes it the current one.
+- Labels are inherited from the inputs; nothing is committed into a place whose jurisdiction is not its own, unless the data set was
+  declared as released by somebody who may.
+- What a task wrote is checked like what a stranger sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter, ValidationError
+
+from bushel.control import openlineage
+from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument
+from bushel.domain.failpoints import reach
+from bushel.spec import dataset_labels
+from bushel.spec.dataset import PartDescriptor, Short
+from bushel.spec.manifest import Total, header_of, version_digest
+from bushel.store import datasets, storage_places
+from bushel.store.database import Event, Transaction
+
+DATASETS = "datasets"
+"""Topic: a version was committed or deleted."""
+
+_NAMES: TypeAdapter[str] = TypeAdapter(Short)
+
+
+def commit(
+    tx: Transaction,
+    dataset_id: int,
+    parts: Iterable[tuple[str, Mapping[str, Any]]],
+    *,
+    inputs: Sequence[Mapping[str, Any]],
+    produced_by: Mapping[str, Any],
+    actor: str,
+) -> dict[str, Any]:
+    """The version, as a row. `parts` are names and descriptors in order; `inputs` are rows of versions.
+
+    Raises:
+        InvalidDocument: a descriptor is none, or names a place that the data set does not use.
+        Conflict: it may not lie where it lies, or its inputs exclude each other.
+    """
+    dataset = datasets.by_id(tx, dataset_id, lock=True)
+    places = {row["name"]: row for row in storage_places.by_id(tx, dataset["place_ids"]).values()}
+    gathered = _gather(parts, places, dataset["name"])
+    labels, lies_in = _labels(tx, dataset, inputs, gathered, places)
+    header = header_of(labels, gathered.total)
+    digest = version_digest(header, ((row[0], f"sha256:{row[1].hex()}") for row in gathered.rows))
+    known = datasets.version(tx, dataset_id, digest=digest)
+    if known is not None:
+        datasets.make_current(tx, dataset_id, known["number"])
+        return known
+    made = datasets.insert_version(
+        tx,
+        dataset_id,
+        {**header, "digest": digest, "places": lies_in, "produced_by": dict(produced_by), "committed_by": actor},
+    )
+    reach("dataset_commit.after_version")
+    datasets.insert_parts(tx, made["id"], gathered.rows)
+    datasets.insert_inputs(tx, made["id"], [row["id"] for row in inputs])
+    row = datasets.versions_by_id(tx, [made["id"]])[made["id"]]
+    _tell(tx, row, inputs, produced_by, actor)
+    reach("dataset_commit.before_commit")
+    return row
+
+
+class _Gathered:
+    """Parts as rows, and what they add up to."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Any, ...]] = []
+        self.total = Total()
+        self.labels: dict[str, list[dict[str, Any]]] = {}  # place → different labels of its parts
+
+
+def _gather(parts: Iterable[tuple[str, Mapping[str, Any]]], places: Mapping[str, Mapping[str, Any]], dataset: str) -> _Gathered:
+    gathered = _Gathered()
+    names: set[str] = set()
+    for position, (name, descriptor) in enumerate(parts):
+        try:
+            name = _NAMES.validate_python(name)
+            part = PartDescriptor.model_validate({key: value for key, value in descriptor.items() if key != "name"})
+        except (ValidationError, AttributeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not an object"
+            raise InvalidDocument([FieldProblem(f"/parts/{position}", f"{str(name)[:100]} is no part: {reason}")]) from error
+        if part.place not in places:
+            known = ", ".join(sorted(places))
+            raise InvalidDocument([FieldProblem(f"/parts/{position}/place", f"{dataset} is stored in {known}, not in {part.place}")])
+        if name in names:
+            raise InvalidDocument([FieldProblem(f"/parts/{position}/name", f"two parts are called {name}")])
+        names.add(name)
+        plain = part.model_dump(by_alias=True)
+        gathered.total.add(plain)
+        own = part.labels.plain()
+        known_labels = gathered.labels.setdefault(part.place, [])
+        if own and own not in known_labels:
+            known_labels.append(own)
+        digest = bytes.fromhex(part.digest.removeprefix("sha256:"))
+        row = (name, digest, places[part.place]["id"], part.files, part.bytes, part.records, plain["made_by"], plain["sources"])
+        gathered.rows.append(row)
+    return gathered
+
+
+def _labels(
+    tx: Transaction,
+    dataset: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, Any]],
+    gathered: _Gathered,
+    places: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Of the version; and of each of its places the jurisdictions of what lies there."""
+    input_places = storage_places.by_id(tx, {int(number) for row in inputs for number in row["places"]})
+    lies_in: dict[str, list[str]] = {}
+    for name, own in gathered.labels.items():
+        place = places[name]
+        found = {value for labels in (*own, dataset["labels"]) for value in labels.get(dataset_labels.JURISDICTION) or ()}
+        for row in inputs:
+            for number, jurisdictions in row["places"].items():
+                if dataset_labels.share_a_site(input_places[int(number)]["sites"], place["sites"]):
+                    found |= set(jurisdictions)
+        if place["jurisdiction"]:
+            found.add(place["jurisdiction"])
+        if not dataset["released"] and not dataset_labels.may_lie(found, place["jurisdiction"]):
+            raise Conflict(
+                f"{dataset['name']} would hold data under {', '.join(sorted(found - {place['jurisdiction']}))} in the place {name}, "
+                f"which is under {place['jurisdiction'] or 'no jurisdiction'}",
+                suggestion="store it in a place of that jurisdiction; what may leave is a data set that a manager has released",
+            )
+        lies_in[str(place["id"])] = sorted(found)
+    jurisdictions = sorted({value for values in lies_in.values() for value in values})
+    inherited = [row["labels"] | {dataset_labels.JURISDICTION: []} for row in inputs]
+    inherited += [{**labels, dataset_labels.COORDINATES: None} for own in gathered.labels.values() for labels in own]
+    declared = dict(dataset["labels"]) | {dataset_labels.JURISDICTION: jurisdictions}
+    declared.setdefault(dataset_labels.COORDINATES, _only_coordinates(gathered))
+    try:
+        labels = dataset_labels.inherited(inherited, declared, released=dataset["released"])
+    except dataset_labels.LabelConflict as error:
+        raise Conflict(f"{dataset['name']}: {error}") from error
+    if dataset["released"]:
+        lies_in = {number: [] for number in lies_in}
+    return labels, lies_in
+
+
+def _only_coordinates(gathered: _Gathered) -> str | None:
+    found = {labels.get(dataset_labels.COORDINATES) for own in gathered.labels.values() for labels in own} - {None}
+    if len(found) > 1:
+        raise dataset_labels.LabelConflict(f"its parts have the coordinate systems {', '.join(sorted(map(str, found)))}")
+    return next(iter(found), None)
+
+
+def _tell(tx: Transaction, row: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], produced_by: Mapping[str, Any], actor: str) -> None:
+    for event in openlineage.run_events(row["project"], produced_by, inputs=inputs, output=row, now=tx.now.isoformat()):
+        write_lineage(tx, row["project_id"], row["id"], event)
+    body = {"dataset": row["dataset"], "number": row["number"], "digest": f"sha256:{bytes(row['digest']).hex()}"}
+    tx.emit(Event("dataset.committed", row["project"], f"dataset/{row['project']}/{row['dataset']}", actor, body))
+    tx.wake(DATASETS)
+
+
+def write_lineage(tx: Transaction, project_id: int, version_id: int | None, event: Mapping[str, Any]) -> None:
+    tx.execute("insert into lineage_events (project_id, version_id, body) values (%s, %s, %s)", (project_id, version_id, Jsonb(event)))
