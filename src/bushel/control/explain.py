@@ -15,8 +15,6 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
 from bushel.control import explanation_texts as texts
 from bushel.control.jobs import find_job
 from bushel.control.snapshot import SnapshotKeeper
@@ -29,7 +27,6 @@ from bushel.scheduling.entities import ReadyJob, ShapeClass
 from bushel.scheduling.feasibility import Obstacle, choices_of
 from bushel.scheduling.fleet import Fleet
 from bushel.scheduling.gangs import tasks_by_place
-from bushel.scheduling.lines import order_key, priority_of_key
 from bushel.scheduling.plan import Cause, Plan, Policy, Start, Waiting, plan
 from bushel.spec.explanation import AlternativeView, ExplanationView, ReasonView, StartPlaceView, Topic
 from bushel.store.database import Database, Transaction
@@ -293,7 +290,7 @@ def _waiting_reasons(made: Plan, job: ReadyJob) -> list[ReasonView]:
 
 
 def _waiting_of(made: Plan, job: ReadyJob) -> Waiting | None:
-    mine = [waiting for waiting in made.waiting if waiting.queue_id == job.queue_id and waiting.shape == job.shape]
+    mine = made.waiting.of(job.queue_id, job.shape)
     return next((waiting for waiting in mine if waiting.first_job_id == job.id), mine[-1] if mine else None)
 
 
@@ -346,21 +343,12 @@ def _quota(made: Plan, job: ReadyJob, waiting: Waiting | None) -> list[ReasonVie
 
 
 def _ahead(made: Plan, job: ReadyJob) -> list[ReasonView]:
-    """How many come first: in its queue by order, elsewhere by priority."""
-    key = order_key(job.priority, job.id)
-    mine = others = 0
-    for line in made.snapshot.lines.lines.values():
-        if line.queue_id == job.queue_id:
-            mine += int(np.searchsorted(line.keys, key))
-        elif priority_of_key(int(line.keys[0])) > job.priority:
-            others += int(np.searchsorted(line.keys, order_key(job.priority, 0)))
+    """How many come before it in its queue."""
+    mine = made.snapshot.lines.ahead(job.queue_id, job.priority, job.id)
     reasons: list[ReasonView] = []
     name = made.snapshot.queues.queues[job.queue_id].name if job.queue_id in made.snapshot.queues.queues else "its queue"
     if mine:
         reasons.append(_reason("ahead", "ahead_in_queue", f"{texts.plural(mine, 'job')} before it in {name}", count=mine, blocking=False))
-    if others:
-        sentence = f"{texts.plural(others, 'job')} of higher priority in other queues"
-        reasons.append(_reason("ahead", "ahead_elsewhere", sentence, count=others, blocking=False))
     return reasons
 
 

@@ -98,6 +98,12 @@ def obstacle(found: NodeCount) -> str:
             return f"{nodes} {is_} lost"
         case Obstacle.CORDONED:
             return f"{nodes} {is_} cordoned"
+        case Obstacle.QUARANTINED:
+            return f"{nodes} {is_} in quarantine"
+        case Obstacle.PROBATION:
+            return f"{nodes} {is_} on probation, for single tasks that may be tried again"
+        case Obstacle.MAINTENANCE:
+            return f"{nodes} {is_} being maintained"
         case Obstacle.FAILED_THERE:
             return f"{nodes} failed it before"
         case Obstacle.KEPT_FREE:

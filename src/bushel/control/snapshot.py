@@ -135,7 +135,7 @@ class SnapshotKeeper:
             self._read_attempts(tx, elements)
         if jobs:
             self._read_jobs(tx, jobs)
-        queues |= {line.queue_id for line in self.snapshot.lines.lines.values()} - set(self.snapshot.queues.queues)
+        queues |= self.snapshot.lines.queues() - set(self.snapshot.queues.queues)
         if queues:
             found = {row["id"]: row for row in store.queues(tx, sorted(queues))}
             for queue_id in queues - set(found):

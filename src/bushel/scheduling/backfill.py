@@ -47,19 +47,19 @@ def keep_free(
     if placement is None:
         return None
     rows = sorted({piece.row for group in placement.pieces for piece in group})
-    room.closed[rows] = True
+    room.close(np.array(rows, np.int64))
     return KeptFree(job_id, index, tuple(sorted(int(room.fleet.ids[row]) for row in rows)))
 
 
 def fits_empty(room: Room, choices: tuple[Choices, ...], constraints: Constraints, excluded: frozenset[int] = frozenset()) -> bool:
     """Whether the element could be placed if nothing else ran."""
-    return place_gang(Room.empty(room.fleet), choices, constraints, lambda *_: True, excluded) is not None
+    return place_gang(Room.empty(room), choices, constraints, lambda *_: True, excluded) is not None
 
 
 def _place_on(
     room: Room, rows: Integers, choices: tuple[Choices, ...], constraints: Constraints, excluded: frozenset[int]
 ) -> GangPlacement | None:
-    empty = Room.empty(room.fleet)
+    empty = Room.empty(room)
     empty.closed[:] = True
     empty.closed[rows] = False
     return place_gang(empty, choices, constraints, lambda *_: True, excluded)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bushel.domain.job import Constraints, GroupShape, JobShape
+from bushel.domain.lifecycle import FailureClass
 from bushel.domain.ranges import IndexRanges
 
 ONE_ELEMENT = IndexRanges(((0, 1),))
@@ -80,15 +81,20 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class ShapeClass:
-    """What decides where an element of a job fits. Jobs that agree in this are planned alike and counted together."""
+    """What decides where an element of a job fits. Jobs that agree in this are planned alike and counted together.
+
+    `retryable`: an element that fails through its node is tried again.
+    """
 
     groups: tuple[GroupShape, ...]
     constraints: Constraints = field(default_factory=Constraints)
     image: bool = False
+    retryable: bool = True
 
     @classmethod
     def of(cls, shape: JobShape) -> ShapeClass:
-        return cls(shape.groups, shape.constraints, shape.image)
+        retryable = shape.retry.attempts > 1 and FailureClass.INFRASTRUCTURE in shape.retry.on
+        return cls(shape.groups, shape.constraints, shape.image, retryable)
 
     @property
     def task_count(self) -> int:
@@ -101,7 +107,7 @@ class ReadyJob:
 
     `startable` is how many may start, lowest indices of `pending` first. `exclusions` names, by index, the nodes on which
     that element failed through the node. `expected_seconds` is how long an element is expected to run, corrected by the history
-    of its submitter; None: not known. `retryable`: it may be stopped and tried again.
+    of its submitter; None: not known.
     """
 
     id: int
@@ -114,7 +120,6 @@ class ReadyJob:
     exclusions: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     expected_seconds: float | None = None
     submitter: str = ""
-    retryable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

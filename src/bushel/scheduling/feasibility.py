@@ -17,6 +17,7 @@ from bushel.domain.job import GroupShape
 from bushel.domain.resources import CPU, DISK, GPU_PREFIX, MEMORY
 from bushel.scheduling.entities import ShapeClass
 from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers, Mask
+from bushel.scheduling.ways import models_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,9 @@ class Obstacle(StrEnum):
     TOO_SMALL = "too_small"
     NO_LEASE = "no_lease"
     CORDONED = "cordoned"
+    QUARANTINED = "quarantined"
+    PROBATION = "probation"
+    MAINTENANCE = "maintenance"
     FAILED_THERE = "failed_there"
     KEPT_FREE = "kept_free"  # for a job further ahead that has waited long
     BUSY = "busy"
@@ -81,19 +85,20 @@ def choices_of(fleet: Fleet, shape: ShapeClass) -> tuple[Choices, ...]:
     memo = fleet.memo
     found: tuple[Choices, ...] | None = memo.get(shape)
     if found is None:
-        matching = fleet.usable & _matches(fleet, shape)
+        matching = allowed_nodes(fleet, shape)
+        if shape.task_count > 1 or not shape.retryable:
+            matching = matching & ~fleet.probation
         found = memo[shape] = tuple(_choices(fleet, group, matching) for group in shape.groups)
     return found
 
 
+def allowed_nodes(fleet: Fleet, shape: ShapeClass) -> Mask:
+    """Nodes on which something may start and that meet every constraint of the document, whatever their size."""
+    return fleet.usable & _matches(fleet, shape)
+
+
 def _choices(fleet: Fleet, group: GroupShape, matching: Mask) -> Choices:
-    request = group.request
-    if not request.gpu_milli:
-        ranks: list[list[str | None]] = [[None]]
-    elif request.gpu_models:
-        ranks = [[model] for model in request.gpu_models]
-    else:
-        ranks = [list(fleet.gpu_models())]
+    ranks = models_in_order(group, fleet.gpu_models())
     variants = (tuple(v for model in rank if (v := _variant(fleet, group, model, matching)) is not None) for rank in ranks)
     return Choices(group, tuple(rank for rank in variants if rank))
 
@@ -186,8 +191,14 @@ def count_obstacles(fleet: Fleet, shape: ShapeClass, group: GroupShape, room: Ro
     alive = {cluster.id for cluster in fleet.clusters.values() if cluster.alive}
     count(Obstacle.NO_LEASE, ~np.isin(fleet.cluster_ids, np.array(sorted(alive), np.int64)))
     _count_state(fleet, count, Obstacle.CORDONED, lambda node: node.cordoned)
+    _count_state(fleet, count, Obstacle.QUARANTINED, lambda node: node.quarantined)
+    if shape.task_count > 1 or not shape.retryable:
+        count(Obstacle.PROBATION, fleet.probation)
     if excluded is not None:
         count(Obstacle.FAILED_THERE, excluded)
+    maintained = nobody.copy()
+    maintained[list(fleet.maintained)] = True
+    count(Obstacle.MAINTENANCE, room.closed & maintained)
     count(Obstacle.KEPT_FREE, room.closed)
     if request.gpu_milli:
         fits = nobody.copy()

@@ -1,24 +1,23 @@
-"""Best fit: what is free while a plan is made, and which node a task takes of it.
+"""What is free while a plan is made, and taking of it.
 
-Guarantees: nothing is taken that is not free, resource by resource and device by device. Of the nodes that fit, a task takes
-the one on which least is left over (each resource measured against the largest node, accelerators weighted fourfold, so
-that work without them keeps off their nodes); among equals the oldest node. Many equal tasks placed at once lie exactly as
-if placed one by one, because a chosen node only becomes a better fit.
+Guarantees: nothing is taken that is not free, resource by resource and device by device. Of its devices a node gives the lowest
+idle ones, and for a part of one the fullest that still has room. `undo` brings back exactly what was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from bushel.domain.resources import GPU_PREFIX
 from bushel.scheduling.feasibility import Variant
-from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers, Mask
+from bushel.scheduling.fleet import DEVICE_MILLI, Devices, Fleet, Integers, Mask
+from bushel.scheduling.kernels.mode import twin
+from bushel.scheduling.kernels.rows import changed
+from bushel.scheduling.kernels.tables import LOG_LENGTH, Array, Log, Nodes
 
-_SCORE_UNIT = 1 << 20
-_ACCELERATOR_WEIGHT = 4
+_MANY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,46 +30,53 @@ class Piece:
     devices: tuple[tuple[int, ...], ...] = ()
 
 
+class Journal(Protocol):
+    state: Array
+
+    @property
+    def log(self) -> Log: ...
+
+    def make_room(self, more: int) -> None:
+        """For so many entries in the log."""
+        ...
+
+
 class Room:
-    """What is free. A copy is a trial: what it takes is not taken here."""
+    """Columns of what is free. The journal is told of what changes, for those who keep what follows from it."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, nodes: Nodes, journal: Journal | None = None) -> None:
         self.fleet = fleet
-        self.free = fleet.free()
-        self.device_free = fleet.device_free()
-        self.closed: Mask = np.zeros(len(fleet.ids), np.bool_)  # kept free for a job further ahead
-        largest = np.maximum(fleet.capacity.max(axis=1, initial=0), 1)
-        weights = np.array([_ACCELERATOR_WEIGHT if name.startswith(GPU_PREFIX) else 1 for name in fleet.column_of], np.float64)
-        self._scale = weights * _SCORE_UNIT / largest
+        self._journal = journal
         self._usable = fleet.usable
-        self._began()
+        self._before: list[tuple[int, Integers, Devices]] | None = None
+        self._most_free: list[int] | None = None
+        self._hold(nodes)
 
-    def _began(self) -> None:
-        """What follows from `free` as the plan begins."""
-        self.most_free = np.where(self._usable, self.free, 0).max(axis=1, initial=0).tolist()
-        self._scores = (self.free * self._scale[:, None]).astype(np.int64).sum(axis=0)
-
-    def trial(self) -> Room:
-        twin = object.__new__(Room)
-        twin.fleet, twin._scale, twin._usable, twin.most_free = self.fleet, self._scale, self._usable, self.most_free
-        twin.free, twin._scores = self.free.copy(), self._scores.copy()
-        twin.device_free = {column: free.copy() for column, free in self.device_free.items()}
-        twin.closed = self.closed.copy()
-        return twin
+    def _hold(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self.free: Integers = nodes.free
+        self.closed: Mask = nodes.closed
 
     @classmethod
-    def empty(cls, fleet: Fleet) -> Room:
-        """The fleet as if nothing ran on it."""
-        room = cls(fleet)
-        room.free = fleet.capacity.copy()
-        for column, free in room.device_free.items():
-            free[:] = np.where(np.arange(free.shape[1])[None, :] < (fleet.capacity[column] // DEVICE_MILLI)[:, None], DEVICE_MILLI, 0)
-        room._began()
-        return room
+    def empty(cls, room: Room) -> Room:
+        """The fleet as if nothing ran on it, measured as in `room`."""
+        fleet = room.fleet
+        score = (fleet.capacity * room.nodes.scale[:, None]).astype(np.int64).sum(axis=0).astype(np.int32)
+        closed = np.zeros(len(fleet.ids), np.bool_)
+        nodes = Nodes(fleet.capacity.copy(), fleet.device_capacity(), closed, room.nodes.tie, score, room.nodes.scale)
+        return cls(fleet, nodes)
+
+    def detach(self) -> None:
+        """Keep what is said here: the columns are about to change."""
+        self._hold(Nodes(*(values.copy() for values in self.nodes)))
+        self._journal = None
 
     def hopeless(self, variant: Variant) -> bool:
-        """A quick no: no node had this much free when the plan began."""
-        return any(amount > self.most_free[column] for column, amount in variant.columns)
+        """A quick no: no node had this much free when this was first asked."""
+        most = self._most_free
+        if most is None:
+            most = self._most_free = np.where(self._usable, self.free, 0).max(axis=1, initial=0).tolist()
+        return any(amount > most[column] for column, amount in variant.columns)
 
     def counts(self, variant: Variant, rows: Integers) -> Integers:
         """How many tasks fit on each of `rows`."""
@@ -79,94 +85,69 @@ class Room:
             fits = self.free[column, rows] // amount
             counts = fits if counts is None else np.minimum(counts, fits)
         if counts is None:
-            counts = np.full(len(rows), _SCORE_UNIT, np.int64)
+            counts = np.full(len(rows), _MANY, np.int64)
         return np.where(self.closed[rows], 0, np.maximum(counts, 0))
 
     def device_counts(self, variant: Variant, rows: Integers) -> Integers:
         """As `counts`, by accelerators alone; the variant has some."""
-        devices = self.device_free[variant.device_column or 0][rows]
+        devices = self.nodes.devices[self.fleet.model_of[variant.device_column or 0]][rows]
         if variant.share:
-            return (devices // variant.share).sum(axis=1)
-        return (devices == DEVICE_MILLI).sum(axis=1) // variant.devices
+            return (devices // variant.share).sum(axis=1, dtype=np.int64)
+        return (devices == DEVICE_MILLI).sum(axis=1, dtype=np.int64) // variant.devices
 
     def scores(self, rows: Integers) -> Integers:
         """What is free on each of `rows`, as one number: smaller is the better fit."""
-        return self._scores[rows]
+        return self.nodes.score[rows]
 
-    def best(self, variant: Variant, rows: Integers) -> int | None:
-        """The node of `rows`, which are in order of age, that one task takes."""
-        fits = ~self.closed[rows]
-        for column, amount in variant.columns:
-            fits &= self.free[column, rows] >= amount
-        if variant.device_column is not None:
-            fits &= self.device_counts(variant, rows) > 0
-        able = rows[fits]
-        return int(able[np.argmin(self._scores[able])]) if len(able) else None
+    def mark(self) -> None:
+        """From here `undo` takes everything back, until `keep`."""
+        self._before = []
 
-    def adopt(self, trial: Room) -> None:
-        """Take what a trial took."""
-        self.free, self._scores, self.device_free = trial.free, trial._scores, trial.device_free
+    def undo(self) -> None:
+        for row, free, devices in reversed(self._before or ()):
+            self.free[:, row] = free
+            self.nodes.devices[:, row] = devices
+            self._changed(row)
+        self._before = None
+
+    def keep(self) -> None:
+        self._before = None
 
     def take(self, variant: Variant, row: int, tasks: int) -> Piece:
+        if self._before is not None:
+            self._before.append((row, self.free[:, row].copy(), self.nodes.devices[:, row].copy()))
         for column, amount in variant.columns:
             self.free[column, row] -= amount * tasks
         taken = () if variant.device_column is None else self._take_devices(variant, variant.device_column, row, tasks)
-        self._scores[row] = (self.free[:, row] * self._scale).astype(np.int64).sum()
+        self._changed(row)
         return Piece(variant, row, tasks, taken)
 
+    def close(self, rows: Integers) -> None:
+        """Nothing more starts there in this plan."""
+        self.closed[rows] = True
+        for row in rows.tolist():
+            self._changed(row)
+
+    def _changed(self, row: int) -> None:
+        journal = self._journal
+        if journal is not None:
+            if journal.state[LOG_LENGTH] >= len(journal.log.rows):
+                journal.make_room(1)
+            twin(changed)(self.nodes, journal.log, journal.state, row)
+        else:
+            self.nodes.score[row] = (self.free[:, row] * self.nodes.scale).astype(np.int64).sum()
+
     def _take_devices(self, variant: Variant, column: int, row: int, tasks: int) -> tuple[tuple[int, ...], ...]:
-        free = self.device_free[column][row]
+        free = self.nodes.devices[self.fleet.model_of[column], row].tolist()
         taken: list[tuple[int, ...]] = []
         for _ in range(tasks):
             if variant.share:
-                fitting = np.flatnonzero(free >= variant.share)
-                chosen = fitting[np.argmin(free[fitting])][None]  # the fullest device that still fits it
+                chosen = [min((left, device) for device, left in enumerate(free) if left >= variant.share)[1]]
             else:
-                chosen = np.flatnonzero(free == DEVICE_MILLI)[: variant.devices]
-            free[chosen] -= variant.share or DEVICE_MILLI
-            taken.append(tuple(chosen.tolist()))
+                chosen = [device for device, left in enumerate(free) if left == DEVICE_MILLI][: variant.devices]
+            for device in chosen:
+                free[device] -= variant.share or DEVICE_MILLI
+            taken.append(tuple(chosen))
+        self.nodes.devices[self.fleet.model_of[column], row] = free
         self.free[column, row] -= tasks * (variant.share or variant.devices * DEVICE_MILLI)
         return tuple(taken)
-
-
-def pack_singly(
-    room: Room, variants: tuple[Variant, ...], wanted: int, grant: Callable[[Variant, int], int], excluded: frozenset[int] = frozenset()
-) -> list[Piece]:
-    """Place up to `wanted` elements of one task each by best fit, and take the room.
-
-    `variants` are equally good. `grant` charges the quota for some tasks and says how many of them it allows. `excluded` are
-    node ids.
-    """
-    if wanted == 1 and len(variants) == 1 and not excluded:
-        row = room.best(variants[0], variants[0].rows)
-        return [] if row is None or not grant(variants[0], 1) else [room.take(variants[0], row, 1)]
-    pieces: list[Piece] = []
-    candidates: list[tuple[int, int, int, int, int]] = []
-    for number, variant in enumerate(variants):
-        rows = variant.rows
-        if excluded:
-            rows = rows[~np.isin(room.fleet.ids[rows], list(excluded))]
-        counts = room.counts(variant, rows)
-        hit = np.flatnonzero(counts)
-        if not len(hit):
-            continue
-        rows, counts, scores = rows[hit], counts[hit], room.scores(rows[hit])
-        order = np.argsort(scores, kind="stable")  # rows are in order of node id
-        order = order[: int(np.searchsorted(np.cumsum(counts[order]), wanted)) + 1]
-        ids = room.fleet.ids[rows[order]]
-        candidates.extend(
-            zip(scores[order].tolist(), ids.tolist(), [number] * len(order), rows[order].tolist(), counts[order].tolist(), strict=True)
-        )
-    if len(variants) > 1:
-        candidates.sort()
-    for _, _, number, row, count in candidates:
-        variant = variants[number]
-        tasks = min(wanted, count)
-        if len(variants) > 1:
-            tasks = min(tasks, int(room.counts(variant, np.array([row]))[0]))  # another variant may have taken of this node
-        if tasks > 0 and (tasks := grant(variant, tasks)) > 0:
-            pieces.append(room.take(variant, row, tasks))
-            wanted -= tasks
-        if not wanted:
-            break
-    return pieces

@@ -2,12 +2,14 @@
 
 Guarantees: a change of one node or one attempt costs what that node or attempt is, not the fleet; what is held is the exact
 sum over live attempts, whatever the order in which records came; accelerators are kept one by one, so a share of a device
-and a whole device never claim the same one. Row numbers and interned numbers depend on history and decide nothing.
+and a whole device never claim the same one. Row numbers and interned numbers depend on history and decide nothing. `touched`
+lists the rows whose state has changed, in order, for whoever keeps something that follows from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from bushel.scheduling.entities import Cluster, LiveAttempt, Node, Run
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Devices = npt.NDArray[Any]
 
 DEVICE_MILLI = 1000
 """One whole accelerator."""
@@ -38,11 +41,15 @@ class Fleet:
         self.rows = 0
         self.ids: Integers = np.zeros(0, np.int64)
         self.cluster_ids: Integers = np.zeros(0, np.int64)
-        self.open: Mask = np.zeros(0, np.bool_)  # present, ready and not cordoned
+        self.open: Mask = np.zeros(0, np.bool_)  # present, ready, neither cordoned nor quarantined
+        self.probation: Mask = np.zeros(0, np.bool_)
         self.capacity: Integers = np.zeros((0, 0), np.int64)  # resource × node
         self.used: Integers = np.zeros((0, 0), np.int64)
-        self.devices_used: dict[int, Integers] = {}  # resource column → node × device, in thousandths
-        self.unpinned: dict[int, Integers] = {}  # resource column → runs per node whose devices are not known
+        self.model_of: dict[int, int] = {}  # resource column of an accelerator → its number among the models
+        self.devices_used: Devices = np.zeros((0, 0, 0), np.int16)  # model × node × device, in thousandths
+        self.unpinned: Integers = np.zeros((0, 0), np.int64)  # model × node: runs whose devices are not known
+        self.maintained: dict[int, tuple[tuple[float, float], ...]] = {}  # row → windows, of nodes that have some
+        self.touched: list[int] = []
         self.labels: dict[str, Integers] = {}
         self.places: dict[str, Integers] = {}
         self.structure = 0  # grows when anything but what is held changes
@@ -63,7 +70,7 @@ class Fleet:
 
     @property
     def usable(self) -> Mask:
-        """Nodes on which something may start."""
+        """Nodes on which something may start, maintenance aside."""
         if self._usable[0] != self.structure:
             alive = np.array([cluster.id for cluster in self.clusters.values() if cluster.alive], np.int64)
             self._usable = (self.structure, self.open & np.isin(self.cluster_ids, alive))
@@ -73,13 +80,24 @@ class Fleet:
         """A new array, resource × node."""
         return self.capacity - self.used
 
-    def device_free(self) -> dict[int, Integers]:
-        """New arrays: resource column → node × device, in thousandths of a device."""
-        free: dict[int, Integers] = {}
-        for column, used in self.devices_used.items():
-            exists = np.arange(used.shape[1])[None, :] < (self.capacity[column] // DEVICE_MILLI)[:, None]
-            pinned = exists & (self.unpinned[column] == 0)[:, None]
-            free[column] = np.where(pinned, np.maximum(DEVICE_MILLI - used, 0), 0)
+    def device_free(self, rows: Integers | None = None) -> Devices:
+        """A new array, model × node × device, in thousandths of a device; of these rows, or of all."""
+        used = self.devices_used if rows is None else self.devices_used[:, rows]
+        free: Devices = np.maximum(DEVICE_MILLI - used, 0)
+        numbers = np.arange(used.shape[2])
+        for column, model in self.model_of.items():
+            capacity, unpinned = self.capacity[column], self.unpinned[model]
+            if rows is not None:
+                capacity, unpinned = capacity[rows], unpinned[rows]
+            free[model][numbers >= (np.where(unpinned == 0, capacity, 0) // DEVICE_MILLI)[:, None]] = 0
+        return free
+
+    def device_capacity(self) -> Devices:
+        """As `device_free`, if nothing were held."""
+        free: Devices = np.full(self.devices_used.shape, DEVICE_MILLI, np.int16)
+        numbers = np.arange(free.shape[2])
+        for column, model in self.model_of.items():
+            free[model][numbers >= (self.capacity[column] // DEVICE_MILLI)[:, None]] = 0
         return free
 
     def has_label(self, key: str, value: str) -> Mask:
@@ -123,7 +141,11 @@ class Fleet:
             self.structure += 1
 
     def put_node(self, node: Node) -> None:
-        if self.nodes.get(node.id) == node:
+        before = self.nodes.get(node.id)
+        if before == node:
+            return
+        self.nodes[node.id] = node
+        if before is not None and replace(before, version=node.version) == node:
             return
         self.structure += 1
         row = self.row_of.get(node.id)
@@ -131,15 +153,19 @@ class Fleet:
             row = self._new_row()
             self.row_of[node.id] = row
             self.ids[row] = node.id
-        self.nodes[node.id] = node
+        self.touched.append(row)
         self.cluster_ids[row] = node.cluster_id
-        self.open[row] = node.ready and not node.cordoned
+        self.open[row] = node.ready and not node.cordoned and not node.quarantined
+        self.probation[row] = node.probation
+        self.maintained.pop(row, None)
+        if node.maintenance:
+            self.maintained[row] = node.maintenance
         columns = {self._column(name): amount for name, amount in node.capacity.items()}
         self.capacity[:, row] = 0
         for column, amount in columns.items():
             self.capacity[column, row] = amount
-            if column in self.devices_used:
-                self._widen_devices(column, amount // DEVICE_MILLI)
+            if column in self.model_of:
+                self._widen_devices(amount // DEVICE_MILLI)
         self._put_named(self.labels, row, {key: ("label", value) for key, value in node.labels.items()})
         path: tuple[Any, ...] = ("place", node.cluster_id)
         places: dict[str, Any] = {}
@@ -161,12 +187,13 @@ class Fleet:
         homeless = {key for key, attempt in self.attempts.items() if any(run.node_id == node_id for run in attempt.runs)}
         if homeless:
             self._homeless[node_id] = homeless
-        self.ids[row], self.cluster_ids[row], self.open[row] = 0, 0, False
+        self.touched.append(row)
+        self.maintained.pop(row, None)
+        self.ids[row], self.cluster_ids[row], self.open[row], self.probation[row] = 0, 0, False, False
         self.capacity[:, row] = 0
         self.used[:, row] = 0
-        for column, used in self.devices_used.items():
-            used[row] = 0
-            self.unpinned[column][row] = 0
+        self.devices_used[:, row] = 0
+        self.unpinned[:, row] = 0
         for named in (self.labels, self.places):
             for values in named.values():
                 values[row] = -1
@@ -200,18 +227,20 @@ class Fleet:
 
     def _charge(self, row: int, run: Run, sign: int) -> None:
         tasks = (run.stop - run.first) * sign
+        self.touched.append(row)
         for name, amount in run.amounts.items():
             column = self._column(name)
             self.used[column, row] += amount * tasks
-            if column not in self.devices_used:
+            model = self.model_of.get(column)
+            if model is None:
                 continue
             if not run.devices:
-                self.unpinned[column][row] += sign
+                self.unpinned[model, row] += sign
             part = min(amount, DEVICE_MILLI) * sign
             for devices in run.devices:
-                self._widen_devices(column, max(devices, default=-1) + 1)
+                self._widen_devices(max(devices, default=-1) + 1)
                 for device in devices:
-                    self.devices_used[column][row, device] += part
+                    self.devices_used[model, row, device] += part
 
     def _intern(self, thing: Any) -> int:
         return self._interned.setdefault(thing, len(self._interned))
@@ -232,14 +261,15 @@ class Fleet:
             self.capacity = np.concatenate([self.capacity, empty])
             self.used = np.concatenate([self.used, empty])
             if name.startswith(GPU_PREFIX):
-                self.devices_used[column] = np.zeros((len(self.ids), 0), np.int64)
-                self.unpinned[column] = np.zeros(len(self.ids), np.int64)
+                self.model_of[column] = len(self.model_of)
+                self.devices_used = np.pad(self.devices_used, ((0, 1), (0, len(self.ids) - self.devices_used.shape[1]), (0, 0)))
+                self.unpinned = np.concatenate([self.unpinned.reshape(-1, len(self.ids)), empty])
         return column
 
-    def _widen_devices(self, column: int, width: int) -> None:
-        used = self.devices_used[column]
-        if width > used.shape[1]:
-            self.devices_used[column] = np.pad(used, ((0, 0), (0, width - used.shape[1])))
+    def _widen_devices(self, width: int) -> None:
+        more = width - self.devices_used.shape[2]
+        if more > 0:
+            self.devices_used = np.pad(self.devices_used, ((0, 0), (0, 0), (0, more)))
 
     def _new_row(self) -> int:
         if self._free_rows:
@@ -253,13 +283,14 @@ class Fleet:
         def longer(values: Any, fill: int = 0) -> Any:
             return np.concatenate([values, np.full(more, fill, values.dtype)])
 
-        self.ids, self.cluster_ids, self.open = longer(self.ids), longer(self.cluster_ids), longer(self.open)
+        self.ids, self.cluster_ids = longer(self.ids), longer(self.cluster_ids)
+        self.open, self.probation = longer(self.open), longer(self.probation)
         for named in (self.labels, self.places):
             named.update({name: longer(values, -1) for name, values in named.items()})
         self.capacity = np.pad(self.capacity, ((0, 0), (0, more)))
         self.used = np.pad(self.used, ((0, 0), (0, more)))
-        self.devices_used = {column: np.pad(used, ((0, more), (0, 0))) for column, used in self.devices_used.items()}
-        self.unpinned = {column: longer(values) for column, values in self.unpinned.items()}
+        self.devices_used = np.pad(self.devices_used, ((0, 0), (0, more), (0, 0)))
+        self.unpinned = np.pad(self.unpinned, ((0, 0), (0, more)))
 
     def contents(self) -> dict[str, Any]:
         """All that decides anything, free of history: for comparing two fleets."""
@@ -268,9 +299,9 @@ class Fleet:
         for node_id, row in self.row_of.items():
             held = {name: int(self.used[self.column_of[name], row]) for name in names}
             devices = {
-                name: [int(part) for part in np.trim_zeros(self.devices_used[self.column_of[name]][row], "b")]
+                name: np.trim_zeros(self.devices_used[self.model_of[self.column_of[name]], row], "b").tolist()
                 for name in names
-                if self.column_of[name] in self.devices_used
+                if self.column_of[name] in self.model_of
             }
             rows[node_id] = (
                 self.nodes[node_id],

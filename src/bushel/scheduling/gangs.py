@@ -138,27 +138,28 @@ def _place_within(
 ) -> GangPlacement | None:
     """Place every group in `place`, taking the room only if all of them fit; then grow those that may be larger."""
     alone = len(variants) == 1
-    trial = room if alone else room.trial()
+    if not alone:
+        room.mark()
     pieces: list[list[Piece]] = [[] for _ in variants]
     placed = list(wanted)
     for number in sorted(range(len(variants)), key=lambda n: _hardness(room, variants[n], n)):
         rows, counts = place.rows[number], place.counts[number]
         if not alone:
-            counts = trial.counts(variants[number], rows)
+            counts = room.counts(variants[number], rows)
         if int(counts.sum()) < wanted[number]:
+            room.undo()
             return None
-        pieces[number] = _fill(trial, variants[number], rows, counts, wanted[number], spread)
+        pieces[number] = _fill(room, variants[number], rows, counts, wanted[number], spread)
     for number, variant in enumerate(variants):
         rows = place.rows[number]
-        counts = trial.counts(variant, rows)
+        counts = room.counts(variant, rows)
         more = min(full[number] - placed[number], int(counts.sum()))
         while more > 0 and not quota_allows(variants, tuple(p + more * (n == number) for n, p in enumerate(placed))):
             more //= 2
         if more > 0:
-            pieces[number] += _fill(trial, variant, rows, counts, more, spread)
+            pieces[number] += _fill(room, variant, rows, counts, more, spread)
             placed[number] += more
-    if trial is not room:
-        room.adopt(trial)
+    room.keep()
     return GangPlacement(tuple(tuple(group) for group in pieces))
 
 

@@ -1,7 +1,11 @@
-"""Hard limits of queues: what the live attempts of a queue, and of all queues below it, may hold.
+"""What queues may hold: one rule for guarantees, limits, lending and borrowing.
 
-Guarantees: a plan never takes a queue, or any queue above it, past its limit; a queue that is already past it (its limit was
-lowered) starts nothing that would add to what is over, and nothing is taken from it here.
+A queue is charged for what it uses or for what it withholds from others, whichever is more; with the charges of the queues
+below it that never passes its ceiling. What it withholds is the part of its guarantee that it does not lend; its ceiling is its
+limit, or its guarantee and what it may borrow.
+
+Guarantees: a plan never takes a queue, or any queue above it, past its ceiling, nor the fleet past what all withhold; a queue that
+is already past its ceiling (it was lowered) starts nothing that would add to it, and nothing is taken from it here.
 """
 
 from __future__ import annotations
@@ -9,10 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from bushel.domain.resources import GPU_PREFIX
 from bushel.scheduling.entities import LiveAttempt, Queue, Run
+from bushel.scheduling.fleet import Integers
+from bushel.scheduling.kernels.serve import allows, charge
+from bushel.scheduling.kernels.tables import UNBOUNDED, Queues
 
 GPU_OF_ANY_MODEL = "gpu"
+MULTIPLIER_ONE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,15 @@ class QueueTree:
     def __init__(self) -> None:
         self.queues: dict[int, Queue] = {}
         self.used: dict[int, dict[str, int]] = {}
+        self.structure = 0  # grows when a queue changes
 
     def put(self, queue: Queue) -> None:
         self.queues[queue.id] = queue
+        self.structure += 1
 
     def remove(self, queue_id: int) -> None:
-        self.queues.pop(queue_id, None)
+        if self.queues.pop(queue_id, None) is not None:
+            self.structure += 1
 
     def path(self, queue_id: int) -> list[Queue]:
         """The queue and those above it, nearest first."""
@@ -79,48 +92,93 @@ class QueueTree:
 
 
 class Ledger:
-    """What queues hold while a plan is made: starts from the tree and grows with each start."""
+    """What queues hold while a plan is made: starts from the tree and grows with each start. Queues are numbered by name."""
 
-    def __init__(self, tree: QueueTree) -> None:
+    def __init__(self, tree: QueueTree, queue_ids: Iterable[int], resources: Mapping[str, int], capacity: Integers) -> None:
+        """`resources` are numbered 0, 1, …; `capacity` is what the fleet has of each, what is held on nodes that are gone included."""
         self._tree = tree
-        self._paths: dict[int, list[Queue]] = {}
-        self.own: dict[int, dict[str, int]] = {queue_id: dict(used) for queue_id, used in tree.used.items()}
-        self.total: dict[int, dict[str, int]] = {}
-        for queue_id, used in tree.used.items():
-            self._add_up(queue_id, used, 1)
+        self.columns = {**resources, GPU_OF_ANY_MODEL: len(resources)}
+        ids = {*tree.queues, *queue_ids, *tree.used}
+        self.ids = sorted(ids, key=lambda queue_id: (tree.queues[queue_id].name if queue_id in tree.queues else "", queue_id))
+        self.number = {queue_id: number for number, queue_id in enumerate(self.ids)}
+        self.table = self._table(capacity)
+
+    def _table(self, capacity: Integers) -> Queues:
+        paths = [[self.number[queue.id] for queue in self._tree.path(queue_id)] or [number] for number, queue_id in enumerate(self.ids)]
+        fleet, width = len(self.ids), len(self.columns)
+        path = np.full((fleet + 1, 2 + max(map(len, paths), default=0)), -1, np.int32)
+        ceiling = np.full((fleet + 1, width), UNBOUNDED, np.int64)
+        withheld = np.zeros((fleet + 1, width), np.int64)
+        own = np.zeros((fleet + 1, width), np.int64)
+        for number, queue_id in enumerate(self.ids):
+            path[number, : len(paths[number])] = paths[number]
+            path[number, len(paths[number])] = fleet
+            for name, amount in self._tree.used.get(queue_id, {}).items():
+                if name in self.columns:
+                    own[number, self.columns[name]] = amount
+            queue = self._tree.queues.get(queue_id)
+            if queue is not None and (queue.quota or queue.guarantee or queue.borrowing is not None):
+                self._limits(queue, ceiling[number], withheld[number])
+        if withheld.any():
+            ceiling[fleet, : len(capacity)] = capacity
+        below = self._add_up(own, withheld, paths)
+        entitled = np.zeros((fleet + 1, width), np.int64)
+        multiplier = np.full(fleet + 1, MULTIPLIER_ONE, np.int64)
+        first = np.full(fleet + 1, -1, np.int32)
+        return Queues(path, ceiling, withheld, below, own, entitled, multiplier, np.arange(fleet + 1), first)
+
+    def _limits(self, queue: Queue, ceiling: Integers, withheld: Integers) -> None:
+        borrowing = queue.borrowing or {}
+        for name in {*queue.quota, *queue.guarantee, *borrowing}:
+            column = self.columns.get(name)
+            if column is None:
+                continue
+            guarantee = queue.guarantee.get(name, 0)
+            most = queue.quota.get(name, UNBOUNDED)
+            if name in borrowing:
+                most = min(most, guarantee + borrowing[name])
+            ceiling[column] = most
+            lent = guarantee if queue.lending is None else queue.lending.get(name, guarantee)
+            withheld[column] = min(most, max(0, guarantee - lent))
+
+    def _add_up(self, own: Integers, withheld: Integers, paths: list[list[int]]) -> Integers:
+        """Own use and the charges of the queues below, deepest queues first."""
+        below = own.copy()
+        for number in sorted(range(len(paths)), key=lambda number: -len(paths[number])):
+            parent = paths[number][1] if len(paths[number]) > 1 else len(paths)
+            below[parent] += np.maximum(withheld[number], below[number])
+        return below
+
+    def needs(self, charge: Mapping[str, int]) -> Integers:
+        row = np.zeros(len(self.columns), np.int64)
+        for name, amount in charge.items():
+            row[self.columns[name]] = amount
+        return row
 
     def path(self, queue_id: int) -> list[Queue]:
-        if queue_id not in self._paths:
-            self._paths[queue_id] = self._tree.path(queue_id)
-        return self._paths[queue_id]
+        return self._tree.path(queue_id)
 
-    def allows(self, queue_id: int, charge: Mapping[str, int], most: int) -> int:
-        """How many elements of `charge` may still start, at most `most`."""
-        for queue in self.path(queue_id):
-            used = self.total.get(queue.id, {})
-            for name, limit in queue.quota.items():
-                if needed := charge.get(name, 0):
-                    most = min(most, max(0, limit - used.get(name, 0)) // needed)
-        return most
+    def allows(self, queue_id: int, charge: Mapping[str, int]) -> bool:
+        """Whether one more element of `charge` may start."""
+        return bool(allows(self.table, self.number[queue_id], self.needs(charge), 1))
 
     def in_the_way(self, queue_id: int, charge: Mapping[str, int]) -> OverQuota | None:
         """The nearest limit that one more element would pass."""
-        for queue in self.path(queue_id):
-            used = self.total.get(queue.id, {})
-            for name in sorted(queue.quota):
-                needed, limit, held = charge.get(name, 0), queue.quota[name], used.get(name, 0)
-                if needed and held + needed > limit:
-                    return OverQuota(queue.id, name, limit, held, needed)
+        needs = self.needs(charge)
+        names = sorted(self.columns, key=lambda name: name)
+        more = needs.copy()
+        for above in self.table.path[self.number[queue_id]].tolist():
+            if above < 0:
+                return None
+            for name in names:
+                column = self.columns[name]
+                held, limit = int(self.table.below[above, column]), int(self.table.ceiling[above, column])
+                if more[column] > 0 and held + more[column] > limit:
+                    of = self.ids[above] if above < len(self.ids) else queue_id
+                    return OverQuota(of, name, limit, held, int(more[column]))
+            withheld, below = self.table.withheld[above], self.table.below[above]
+            more = np.maximum(withheld, below + more) - np.maximum(withheld, below)
         return None
 
-    def take(self, queue_id: int, charge: Mapping[str, int], elements: int) -> None:
-        own = self.own.setdefault(queue_id, {})
-        for name, amount in charge.items():
-            own[name] = own.get(name, 0) + amount * elements
-        self._add_up(queue_id, charge, elements)
-
-    def _add_up(self, queue_id: int, charge: Mapping[str, int], elements: int) -> None:
-        for queue in self.path(queue_id):
-            total = self.total.setdefault(queue.id, {})
-            for name, amount in charge.items():
-                total[name] = total.get(name, 0) + amount * elements
+    def take(self, queue_id: int, amounts: Mapping[str, int], elements: int) -> None:
+        charge(self.table, self.number[queue_id], self.needs(amounts), elements)

@@ -1,7 +1,8 @@
 """All that a plan is made from, in memory, brought up to date a record at a time.
 
 Guarantees: a snapshot that followed changes equals one that was loaded afresh (`contents` compares them), and the same plan
-comes of both; a change costs what changed; reading it for a plan changes nothing. `revision` grows with every change.
+comes of both; a change costs what changed; reading it for a plan changes nothing that decides anything. `revision` grows with
+every change. `workspace` is what plans keep for the next one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from bushel.scheduling.entities import Cluster, LiveAttempt, Node, Queue, ReadyJ
 from bushel.scheduling.fleet import Fleet
 from bushel.scheduling.lines import Lines
 from bushel.scheduling.quota import QueueTree
+from bushel.scheduling.workspace import Workspace
 
 
 class Snapshot:
@@ -23,6 +25,7 @@ class Snapshot:
         self.queues = QueueTree()
         self.lines = Lines()
         self.revision = 0
+        self.workspace = Workspace()
 
     def put_cluster(self, cluster: Cluster) -> None:
         if self.fleet.clusters.get(cluster.id) != cluster:
@@ -79,7 +82,7 @@ class Snapshot:
         """A snapshot in which these jobs are otherwise, for asking "what if". It shares the rest: use it before either changes."""
         twin = Snapshot()
         twin.fleet, twin.queues, twin.lines = self.fleet, self.queues, self.lines.copy()
-        twin.revision = self.revision
+        twin.revision, twin.workspace = self.revision, self.workspace
         twin.change_jobs(put, remove)
         return twin
 

@@ -1,0 +1,178 @@
+"""For each way to meet a request a row of keys, one for each node; the smallest key is the node to take.
+
+Guarantees: a row is brought up to date from the change log, so its cost follows what changed since it was last asked; the
+minimum of each block of nodes is kept, so finding the smallest costs a look at the blocks. Of equal keys the node with the
+smallest tie number is taken, whatever the order of the rows.
+"""
+
+from __future__ import annotations
+
+from bushel.scheduling.kernels.mode import kernel
+from bushel.scheduling.kernels.tables import (
+    BLOCK,
+    CLOCK,
+    LAST_CHOICE,
+    LOG_LENGTH,
+    NEVER,
+    WHOLE_DEVICE,
+    Array,
+    Log,
+    Nodes,
+    Rows,
+    Ways,
+)
+
+
+@kernel
+def key_of(nodes: Nodes, ways: Ways, rows: Rows, way: int, row: int) -> int:
+    """What it costs to put one task there; smaller is better."""
+    permission = rows.masks[ways.mask[way], row]
+    if permission == 0 or nodes.closed[row]:
+        return NEVER
+    for place in range(ways.columns.shape[1]):
+        column = ways.columns[way, place]
+        if column < 0:
+            break
+        if nodes.free[column, row] < ways.amounts[way, place]:
+            return NEVER
+    model = ways.model[way]
+    if model >= 0:
+        least, missing = ways.share[way], 1
+        if least == 0:
+            least, missing = WHOLE_DEVICE, ways.devices[way]
+        for device in range(nodes.devices.shape[2]):
+            if nodes.devices[model, row, device] >= least:
+                missing -= 1
+                if missing == 0:
+                    break
+        if missing > 0:
+            return NEVER
+    key = int(nodes.score[row])
+    return key + LAST_CHOICE if permission == 2 else key
+
+
+@kernel
+def best_of(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int) -> int:
+    """The node that the next task takes this way; -1 for none."""
+    slot = catch_up(nodes, ways, rows, log, state, way)
+    best, key = -1, NEVER
+    for block in range(rows.best_key.shape[1]):
+        other = rows.best_key[slot, block]
+        if other < key:
+            best, key = rows.best_row[slot, block], other
+        elif other == key and other < NEVER and nodes.tie[rows.best_row[slot, block]] < nodes.tie[best]:
+            best = rows.best_row[slot, block]
+    return best
+
+
+@kernel
+def catch_up(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int) -> int:
+    """Bring the way's row up to date. Its slot."""
+    slot = int(rows.slot[way])
+    if slot < 0:
+        slot = take_slot(rows, way)
+        for row in range(rows.keys.shape[1]):
+            rows.keys[slot, row] = key_of(nodes, ways, rows, way, row)
+        for block in range(rows.best_key.shape[1]):
+            find_best(nodes, rows, slot, block)
+    else:
+        for at in range(rows.seen[slot], state[LOG_LENGTH]):
+            row = log.rows[at]
+            if log.last[row] == at:
+                set_key(nodes, rows, slot, row, key_of(nodes, ways, rows, way, row))
+    rows.seen[slot] = state[LOG_LENGTH]
+    rows.used[slot] = state[CLOCK]
+    state[CLOCK] += 1
+    return slot
+
+
+@kernel
+def take_slot(rows: Rows, way: int) -> int:
+    """A free slot, or that of the way that was not asked for longest."""
+    slot = 0
+    for other in range(rows.way.shape[0]):
+        if rows.way[other] < 0:
+            slot = other
+            break
+        if rows.used[other] < rows.used[slot]:
+            slot = other
+    if rows.way[slot] >= 0:
+        rows.slot[rows.way[slot]] = -1
+    rows.way[slot] = way
+    rows.slot[way] = slot
+    return slot
+
+
+@kernel
+def set_key(nodes: Nodes, rows: Rows, slot: int, row: int, key: int) -> None:
+    before = rows.keys[slot, row]
+    if key == before:
+        return
+    rows.keys[slot, row] = key
+    block = row // BLOCK
+    best = rows.best_row[slot, block]
+    if row == best:
+        if key < before:
+            rows.best_key[slot, block] = key
+        else:
+            find_best(nodes, rows, slot, block)
+    elif key < rows.best_key[slot, block] or (key < NEVER and key == rows.best_key[slot, block] and nodes.tie[row] < nodes.tie[best]):
+        rows.best_key[slot, block] = key
+        rows.best_row[slot, block] = row
+
+
+@kernel
+def find_best(nodes: Nodes, rows: Rows, slot: int, block: int) -> None:
+    best, key = -1, NEVER
+    for row in range(block * BLOCK, min((block + 1) * BLOCK, rows.keys.shape[1])):
+        other = rows.keys[slot, row]
+        if other < key:
+            best, key = row, other
+        elif other == key and other < NEVER and nodes.tie[row] < nodes.tie[best]:
+            best = row
+    rows.best_key[slot, block] = key
+    rows.best_row[slot, block] = best
+
+
+@kernel
+def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -> int:
+    """One task takes what it needs of a node on which it fits. Its devices, a bit for each."""
+    for place in range(ways.columns.shape[1]):
+        column = ways.columns[way, place]
+        if column < 0:
+            break
+        nodes.free[column, row] -= ways.amounts[way, place]
+    chosen = 0
+    model = ways.model[way]
+    if model >= 0:
+        share = ways.share[way]
+        if share > 0:
+            fullest = -1
+            for device in range(nodes.devices.shape[2]):
+                left = nodes.devices[model, row, device]
+                if left >= share and (fullest < 0 or left < nodes.devices[model, row, fullest]):
+                    fullest = device
+            nodes.devices[model, row, fullest] -= share
+            chosen = 1 << fullest
+        else:
+            missing = ways.devices[way]
+            for device in range(nodes.devices.shape[2]):
+                if missing > 0 and nodes.devices[model, row, device] == WHOLE_DEVICE:
+                    nodes.devices[model, row, device] = 0
+                    chosen |= 1 << device
+                    missing -= 1
+        nodes.free[ways.device_column[way], row] -= ways.taken[way]
+    changed(nodes, log, state, row)
+    return chosen
+
+
+@kernel
+def changed(nodes: Nodes, log: Log, state: Array, row: int) -> None:
+    """The state of a node is another now."""
+    score = 0
+    for column in range(nodes.free.shape[0]):
+        score += int(nodes.free[column, row] * nodes.scale[column])
+    nodes.score[row] = score
+    log.rows[state[LOG_LENGTH]] = row
+    log.last[row] = state[LOG_LENGTH]
+    state[LOG_LENGTH] += 1

@@ -1,0 +1,316 @@
+"""One pass over all queues: the kernel serves what is one task each; gangs, and elements that avoid nodes, are served here.
+
+Guarantees: both take from the same columns of what is free and charge the same ledger, in one order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from bushel.scheduling.arrays import PendingIndices
+from bushel.scheduling.backfill import KeptFree, fits_empty, keep_free
+from bushel.scheduling.decisions import Cause, Waiting
+from bushel.scheduling.entities import Run, ShapeClass
+from bushel.scheduling.feasibility import Choices, Variant, choices_of
+from bushel.scheduling.fit import Piece, Room
+from bushel.scheduling.fleet import Integers
+from bushel.scheduling.gangs import place_gang
+from bushel.scheduling.kernels import tables
+from bushel.scheduling.kernels.mode import twin
+from bushel.scheduling.kernels.rows import catch_up, take
+from bushel.scheduling.kernels.serve import advance, begin, charge, choose, serve, waited_long
+from bushel.scheduling.kernels.serve import allows as kernel_allows
+from bushel.scheduling.kernels.tables import NEVER, Heap, LineTable, Record
+from bushel.scheduling.lines import job_of_key
+from bushel.scheduling.order import entitle_by_weight
+from bushel.scheduling.policy import Policy
+from bushel.scheduling.quota import Ledger, OverQuota, add_charge
+from bushel.scheduling.record import LinesLeft, Places, Starts, Waits
+from bushel.scheduling.snapshot import Snapshot
+
+_LONG_AGO = -(1 << 62)
+_NEVER_MICROS = 1 << 62
+
+
+class Pass:
+    """The state of one plan while it is made."""
+
+    def __init__(self, snapshot: Snapshot, now_seconds: float, policy: Policy) -> None:
+        self.snapshot, self.fleet, self.policy = snapshot, snapshot.fleet, policy
+        self.now_seconds = now_seconds
+        self.kept_free: KeptFree | None = None
+        self.complete = True
+        self.space = space = snapshot.workspace
+        lines = snapshot.lines
+        most = min(policy.starts_limit, int(lines.elements[: lines.count].sum()))
+        self._window_until = space.begin(self.fleet, lines.shapes, now_seconds, most)
+        self.room = Room(self.fleet, space.nodes, space)
+        space.lend(self.room)
+        present = np.unique(lines.klass[: lines.count][lines.length[: lines.count] > 0]).tolist()
+        self.classes = space.classes(self.fleet, present)
+        capacity = self._capacity()
+        present_queues = lines.queues()
+        self.ledger = Ledger(snapshot.queues, present_queues, self.fleet.column_of, capacity)
+        entitle_by_weight(self.ledger, snapshot.queues, capacity, present_queues | set(snapshot.queues.used))
+        self.lines = self._line_table()
+        self.heap = Heap(np.zeros(len(self.ledger.ids) + 1, np.int64), np.zeros(len(self.ledger.ids) + 1, np.int32))
+        self.record = Record(
+            np.zeros(most, np.int64),
+            np.zeros(most, np.int64),
+            np.zeros(most, np.int32),
+            np.full(most, -1, np.int32),
+            np.zeros(most, np.int32),
+            np.zeros(most, np.int64),
+        )
+        self._pending = PendingIndices(lines)
+        self._apart: dict[int, tuple[Run, ...]] = {}
+        self._waiting: list[Waiting] = []
+        state = space.state
+        state[tables.STARTED], state[tables.START_LIMIT] = 0, most
+        state[tables.OVERDUE_MICROS] = _micros(now_seconds - policy.patience_seconds)
+        state[tables.REVISIT_MICROS], state[tables.KEEPING] = _NEVER_MICROS, 0
+
+    def _capacity(self) -> Integers:
+        """Of the nodes that may be used, and what is held on others."""
+        fleet = self.fleet
+        return np.where(fleet.usable, np.maximum(fleet.capacity, fleet.used), fleet.used).sum(axis=1)
+
+    def _line_table(self) -> LineTable:
+        lines, count = self.snapshot.lines, self.snapshot.lines.count
+        first = self.ledger.table.first
+        for queue_id, line in lines.last_of_queue.items():
+            if queue_id in self.ledger.number:
+                first[self.ledger.number[queue_id]] = line
+        return LineTable(
+            lines.next[:count].copy(),
+            lines.klass[:count],
+            lines.start[:count],
+            lines.length[:count],
+            np.zeros(count, np.int64),
+            np.zeros(count, np.int64),
+            np.zeros(count, np.int8),
+            lines.pool,
+        )
+
+    # The pass ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        space, state, ways = self.space, self.space.state, self.space.ways.table
+        twin(begin)(self.ledger.table, self.lines, self.classes, self.heap, state)
+        while True:
+            why = twin(serve)(
+                space.nodes,
+                ways,
+                space.rows(),
+                space.log,
+                self.classes,
+                self.ledger.table,
+                self.lines,
+                self.heap,
+                self.record,
+                state,
+            )
+            if why == tables.DONE:
+                return
+            if why == tables.FULL:
+                self.complete = False
+                return
+            line = int(state[tables.LINE])
+            if why == tables.BLOCKED:
+                self._keep_free(line, frozenset())
+            else:
+                self._serve_apart(line)
+
+    def _serve_apart(self, line: int) -> None:
+        """The head of a line that the kernel does not serve."""
+        shape = self._shape(line)
+        job_id, index = self._head(line)
+        excluded = self._pending.excluded(job_id, index)
+        choices = choices_of(self.fleet, shape)
+        if any(not choice.ranks for choice in choices):
+            self.lines.cause[line] = tables.NO_NODE
+            return
+        if excluded and not fits_empty(self.room, choices, shape.constraints, excluded):
+            excluded = frozenset()  # it has failed everywhere it could run: better there again than never
+        alone = self.classes.kind[self.lines.klass[line]] == tables.SINGLE
+        if not (self._start_single(line, excluded) if alone else self._start_gang(line, shape, choices, excluded)):
+            self._blocked(line, shape, choices, excluded)
+
+    def _start_single(self, line: int, excluded: frozenset[int]) -> bool:
+        space, table = self.space, self.ledger.table
+        queue, klass = int(space.state[tables.QUEUE]), int(self.lines.klass[line])
+        ways = space.ways.table
+        if not excluded:
+            way, row, _ = twin(choose)(space.nodes, ways, space.rows(), space.log, self.classes, table, space.state, queue, klass)
+        else:
+            way, row = self._choose_elsewhere(queue, klass, excluded)
+        if way < 0:
+            return False
+        devices = twin(take)(space.nodes, ways, space.log, space.state, way, row)
+        twin(charge)(table, queue, ways.needs[way], 1)
+        self._note_start(line, way, row, devices)
+        return True
+
+    def _choose_elsewhere(self, queue: int, klass: int, excluded: frozenset[int]) -> tuple[int, int]:
+        """As the kernel chooses, but on none of these nodes."""
+        space = self.space
+        ways, rows = space.ways.table, space.rows()
+        avoided = np.isin(self.fleet.ids, list(excluded))
+        best: tuple[int, int, int, int, int] | None = None
+        for way in range(self.classes.first[klass], self.classes.stop[klass]):
+            if not twin(kernel_allows)(self.ledger.table, queue, ways.needs[way], 1):
+                continue
+            slot = twin(catch_up)(space.nodes, ways, rows, space.log, space.state, way)
+            keys = np.where(avoided, NEVER, rows.keys[slot])
+            row = int(np.lexsort((space.nodes.tie, keys))[0]) if len(keys) else 0
+            if len(keys) and keys[row] < NEVER:
+                found = (int(ways.rank[way]), int(keys[row]), int(space.nodes.tie[row]), way, row)
+                best = found if best is None or found < best else best
+        return (-1, -1) if best is None else (best[3], best[4])
+
+    def _start_gang(self, line: int, shape: ShapeClass, choices: tuple[Choices, ...], excluded: frozenset[int]) -> bool:
+        queue_id = self._queue_id(line)
+
+        def allowed(variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
+            return self.ledger.allows(queue_id, _charge_of(variants, counts))
+
+        placement = place_gang(self.room, choices, shape.constraints, allowed, excluded)
+        if placement is None:
+            return False
+        counts = tuple(sum(piece.tasks for piece in pieces) for pieces in placement.pieces)
+        variants = tuple(
+            pieces[0].variant if pieces else choice.variants[0] for pieces, choice in zip(placement.pieces, choices, strict=True)
+        )
+        self.ledger.take(queue_id, _charge_of(variants, counts), 1)
+        self._apart[int(self.space.state[tables.STARTED])] = _runs(self.fleet.ids, choices, placement.pieces)
+        self._note_start(line, -1, next(piece.row for pieces in placement.pieces for piece in pieces), 0)
+        return True
+
+    def _note_start(self, line: int, way: int, row: int, devices: int) -> None:
+        state, record = self.space.state, self.record
+        at = int(state[tables.STARTED])
+        record.job[at], record.ordinal[at], record.line[at] = self._head_job(line), self.lines.taken[line], line
+        record.way[at], record.row[at], record.devices[at] = way, row, devices
+        state[tables.STARTED] = at + 1
+        twin(advance)(self.lines, line)
+
+    def _blocked(self, line: int, shape: ShapeClass, choices: tuple[Choices, ...], excluded: frozenset[int]) -> None:
+        """Note why the head of `line` cannot start, and keep nodes free for it if it has waited long."""
+        over_quota = self._over_quota(self._queue_id(line), choices)
+        if all(over_quota):
+            self.lines.cause[line] = tables.QUOTA
+            return
+        if twin(waited_long)(self.lines, self.space.state, line):
+            self._keep_free(line, excluded)
+        if not excluded:
+            self.lines.cause[line] = tables.NO_ROOM
+            if not any(over_quota):  # or another queue may have quota for a model that this one has none for
+                self.classes.full[self.lines.klass[line]] = True
+        else:  # only this element cannot; the line goes on behind it
+            self._waiting.append(Waiting(self._queue_id(line), shape, Cause.NO_ROOM, self._head_job(line), 1, 1))
+            twin(advance)(self.lines, line)
+
+    def _keep_free(self, line: int, excluded: frozenset[int]) -> None:
+        shape = self._shape(line)
+        job_id, index = self._head(line)
+        self.kept_free = keep_free(self.room, choices_of(self.fleet, shape), shape.constraints, job_id, index, excluded)
+        self.space.state[tables.KEEPING] = self.kept_free is not None
+
+    def _over_quota(self, queue_id: int, choices: tuple[Choices, ...]) -> list[OverQuota | None]:
+        """For each way to meet the request: the limit in its way, if any."""
+        ways = max(len(choice.variants) for choice in choices)
+        least = tuple(choice.group.min_count for choice in choices)
+        return [
+            self.ledger.in_the_way(queue_id, _charge_of(tuple(c.variants[min(way, len(c.variants) - 1)] for c in choices), least))
+            for way in range(ways)
+        ]
+
+    # Lines ---------------------------------------------------------------------------------------------------------
+
+    def _shape(self, line: int) -> ShapeClass:
+        return self.snapshot.lines.shapes.shapes[self.lines.klass[line]]
+
+    def _queue_id(self, line: int) -> int:
+        return int(self.snapshot.lines.queue_ids[line])
+
+    def _head_job(self, line: int) -> int:
+        return job_of_key(int(self.lines.pool[tables.KEY, self.lines.start[line] + self.lines.position[line]]))
+
+    def _head(self, line: int) -> tuple[int, int]:
+        """Job and index."""
+        job_id = self._head_job(line)
+        return job_id, self._pending.index(job_id, int(self.lines.taken[line]))
+
+    # What came of it -----------------------------------------------------------------------------------------------
+
+    def starts(self) -> Starts:
+        count = int(self.space.state[tables.STARTED])
+        record, fleet = self.record, self.fleet
+        rows = record.row[:count]
+        places = Places(fleet.ids[rows], fleet.cluster_ids[rows], {cluster.id: cluster.epoch for cluster in fleet.clusters.values()})
+        names = self.space.ways.group_names
+        return Starts(
+            count,
+            record,
+            self._pending.indices(record.job[:count], record.ordinal[:count]),
+            self.snapshot.lines.queue_ids[record.line[:count]],
+            places,
+            names,
+            self.space.ways.amounts,
+            self._apart,
+        )
+
+    def waits(self) -> Waits:
+        lines, table = self.snapshot.lines, self.lines
+        left = np.flatnonzero(table.position < table.length)
+        cause = np.where(table.cause[left] == 0, tables.NOT_REACHED, table.cause[left])
+        first = table.pool[tables.KEY, table.start[left] + table.position[left]] & ((1 << 53) - 1)
+        started = np.bincount(
+            self.record.line[: len(self.record.line)][: int(self.space.state[tables.STARTED])], minlength=len(table.length)
+        )
+        passed = np.zeros(len(table.length), np.int64)
+        for waiting in self._waiting:
+            number = lines.number_of(waiting.queue_id, waiting.shape)
+            passed[number if number is not None else 0] += 1
+        elements = lines.elements[left] - started[left] - passed[left]
+        columns = LinesLeft(
+            lines.queue_ids[left], lines.shapes.shapes, table.klass[left], cause, first, (table.length - table.position)[left], elements
+        )
+        return Waits(columns, self._waiting, self._first_over_quota)
+
+    def _first_over_quota(self, queue_id: int, shape: ShapeClass) -> OverQuota | None:
+        return next(iter(self._over_quota(queue_id, choices_of(self.fleet, shape))), None)
+
+    def revisit_at_seconds(self) -> float | None:
+        moments = [] if self._window_until is None else [self._window_until]
+        submitted = int(self.space.state[tables.REVISIT_MICROS])
+        if submitted < _NEVER_MICROS:
+            moments.append(submitted / 1e6 + self.policy.patience_seconds)
+        return min(moments, default=None)
+
+
+def _micros(seconds: float) -> int:
+    return _LONG_AGO if seconds < -1e12 else math.floor(seconds * 1e6)
+
+
+def _charge_of(variants: Iterable[Variant], counts: Iterable[int]) -> dict[str, int]:
+    """What one element with these counts takes of its queue's quota."""
+    charge: dict[str, int] = {}
+    for variant, count in zip(variants, counts, strict=True):
+        add_charge(charge, variant.amounts, count)
+    return charge
+
+
+def _runs(ids: Integers, choices: tuple[Choices, ...], pieces: tuple[tuple[Piece, ...], ...]) -> tuple[Run, ...]:
+    """Ranks in the order of the groups, neighbours on neighbouring nodes."""
+    runs: list[Run] = []
+    rank = 0
+    for choice, group in zip(choices, pieces, strict=True):
+        for piece in group:
+            node_id = int(ids[piece.row])
+            runs.append(Run(choice.group.name, rank, rank + piece.tasks, node_id, piece.variant.amounts, piece.devices))
+            rank += piece.tasks
+    return tuple(runs)

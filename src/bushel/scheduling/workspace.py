@@ -1,0 +1,277 @@
+"""What is kept between plans so that a plan costs what has changed: working copies of what is free, rows of keys, a change log.
+
+Guarantees: it decides nothing; a plan made with it is the plan made without it. At the beginning of a plan its columns say exactly what the
+snapshot says. A `Room` that an earlier plan still holds is not touched: it gets its own copy first.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bushel.domain.job import Constraints
+from bushel.domain.resources import GPU_PREFIX
+from bushel.scheduling.entities import ShapeClass
+from bushel.scheduling.feasibility import allowed_nodes
+from bushel.scheduling.fleet import Fleet, Integers
+from bushel.scheduling.kernels.tables import BLOCK, IMPOSSIBLE, LOG_LENGTH, SINGLE, TOGETHER, Array, Classes, Log, Nodes, Rows, new_state
+from bushel.scheduling.ways import WayTable
+
+if TYPE_CHECKING:
+    from bushel.scheduling.classes import ShapeNumbers
+    from bushel.scheduling.fit import Room
+
+SCORE_UNIT = 1 << 20
+_ACCELERATOR_WEIGHT = 4
+_PRICE_SHIFT = 48
+_ROWS_BYTES = 1 << 30
+"""Most memory for rows of keys; beyond it those that were not asked for longest go."""
+
+_DEVICES_LIMIT = 62
+"""Most devices of a node that the record of a kernel can name; where nodes have more, tasks with some are placed as gangs are."""
+
+MaskName = tuple[Constraints, bool, bool]
+
+
+class Workspace:
+    """One for a snapshot and those that were made of it for "what if". Not for two plans at once."""
+
+    def __init__(self) -> None:
+        self._fleet: Fleet | None = None
+        self._lent: weakref.ref[Room] | None = None
+
+    def begin(self, fleet: Fleet, shapes: ShapeNumbers, now_seconds: float, room_for: int) -> float | None:
+        """Bring all up to date for a plan of up to `room_for` changes. When time alone changes which nodes may be used."""
+        lent = self._lent() if self._lent is not None else None
+        if lent is not None:
+            lent.detach()
+        if self._fleet is not fleet or self._extent(fleet) != self._known_extent:
+            self._renew(fleet)
+        if self._shapes is not shapes:
+            self._renew_classes(fleet, shapes)
+        if self._structure != fleet.structure:
+            self._follow_structure(fleet)
+        changed = {*fleet.touched, *self._log.rows[self._synced : self.state[LOG_LENGTH]].tolist(), *self._unlogged}
+        fleet.touched.clear()
+        self._unlogged.clear()
+        self._follow(fleet, np.array(sorted(changed), np.int64))
+        until = self._maintenance(fleet, now_seconds)
+        self._synced = int(self.state[LOG_LENGTH])
+        self.make_room(room_for + 64)
+        self._number_classes(fleet, shapes.shapes)
+        return until
+
+    def lend(self, room: Room) -> None:
+        """The plan's room shares these columns until the next plan begins."""
+        self._lent = weakref.ref(room)
+
+    # From the beginning --------------------------------------------------------------------------------------------
+
+    def _extent(self, fleet: Fleet) -> tuple[object, ...]:
+        return (*fleet.devices_used.shape, *fleet.capacity.shape)
+
+    def _renew(self, fleet: Fleet) -> None:
+        self._fleet, self._known_extent = fleet, self._extent(fleet)
+        self._structure = -1
+        count = len(fleet.ids)
+        width = len(fleet.column_of)
+        self.nodes = Nodes(
+            fleet.free(),
+            fleet.device_free(),
+            np.zeros(count, np.bool_),
+            np.zeros(count, np.int64),
+            np.zeros(count, np.int32),
+            np.zeros(width, np.float64),
+        )
+        self.state = new_state()
+        self._log = Log(np.zeros(4096, np.int32), np.full(count, -1, np.int64))
+        self._synced = 0
+        self._unlogged: list[int] = []
+        fleet.touched.clear()
+        self._shapes: ShapeNumbers | None = None
+
+    def _renew_classes(self, fleet: Fleet, shapes: ShapeNumbers) -> None:
+        self._shapes = shapes
+        self.ways = WayTable(dict(fleet.column_of), dict(fleet.model_of))
+        self._models = fleet.gpu_models()
+        self._mask_numbers: dict[MaskName, int] = {}
+        self._mask_shapes: list[tuple[ShapeClass, bool]] = []
+        self._witness: dict[int, tuple[int, int]] = {}  # class → way and node on which it fits when empty
+        self._numbered = 0
+        self._first, self._stop, self._kind = np.zeros(16, np.int32), np.zeros(16, np.int32), np.zeros(16, np.int8)
+        self._needs = np.zeros((16, len(fleet.column_of) + 1), np.int64)
+        self._kept_slots(16)
+        self._masks = np.zeros((0, len(fleet.ids)), np.int8)
+
+    def _kept_slots(self, wanted: int) -> None:
+        count = len(self.nodes.closed)
+        slots = min(wanted, max(16, _ROWS_BYTES // (4 * max(1, count))))
+        blocks = -(-count // BLOCK)
+        self._slot = np.full(max(wanted, 16), -1, np.int32)
+        self._slot_way, self._slot_used = np.full(slots, -1, np.int32), np.zeros(slots, np.int64)
+        self._slot_seen = np.zeros(slots, np.int64)
+        self._keys = np.empty((slots, count), np.int32)
+        self._best_key, self._best_row = np.empty((slots, blocks), np.int32), np.empty((slots, blocks), np.int32)
+
+    # From the last plan --------------------------------------------------------------------------------------------
+
+    def _follow_structure(self, fleet: Fleet) -> None:
+        """Capacities, permissions, or the order of nodes are others."""
+        fresh = self._structure < 0
+        self._structure = fleet.structure
+        largest = np.maximum(fleet.capacity.max(axis=1, initial=0), 1)
+        weights = np.array([_ACCELERATOR_WEIGHT if name.startswith(GPU_PREFIX) else 1 for name in fleet.column_of], np.float64)
+        scale = weights * SCORE_UNIT / largest
+        prices = {cluster.id: cluster.price for cluster in fleet.clusters.values()}
+        price = np.zeros(len(fleet.ids), np.int64)
+        for cluster_id, amount in prices.items():
+            if amount:
+                price[fleet.cluster_ids == cluster_id] = amount
+        tie = (price << _PRICE_SHIFT) + fleet.ids
+        moved = bool(np.any((self.nodes.tie != tie) & (self.nodes.tie != 0) & (tie != 0)))
+        self.nodes.tie[:] = tie
+        if not np.array_equal(scale, self.nodes.scale):
+            self.nodes.scale[:] = scale
+            self._score(np.arange(len(fleet.ids)))
+            moved = True
+        self._witness = {} if fresh else self._witness
+        if moved or fresh:
+            self._forget_rows()
+        masks = self._masks
+        if len(masks):
+            self._masks = np.stack([self._mask(fleet, shape, single) for shape, single in self._mask_shapes])
+            self._unlogged.extend(np.flatnonzero((masks != self._masks).any(axis=0)).tolist())
+
+    def _mask(self, fleet: Fleet, shape: ShapeClass, single: bool) -> Array:
+        """1 where it is allowed, 2 where only as a last choice."""
+        allowed = allowed_nodes(fleet, shape)
+        return np.where(fleet.probation & allowed, 2 if single and shape.retryable else 0, allowed).astype(np.int8)
+
+    def _forget_rows(self) -> None:
+        self._slot[:] = -1
+        self._slot_way[:] = -1
+
+    def _follow(self, fleet: Fleet, rows: Integers) -> None:
+        """What these nodes have free is what the fleet says; the log names those for which that is new."""
+        if not len(rows):
+            return
+        nodes = self.nodes
+        nodes.free[:, rows] = fleet.capacity[:, rows] - fleet.used[:, rows]
+        nodes.devices[:, rows] = fleet.device_free(rows)
+        nodes.closed[rows] = False
+        self._score(rows)
+        self._note(rows)
+
+    def _score(self, rows: Integers) -> None:
+        nodes = self.nodes
+        nodes.score[rows] = (nodes.free[:, rows] * nodes.scale[:, None]).astype(np.int64).sum(axis=0)
+
+    def _note(self, rows: Integers) -> None:
+        self.make_room(len(rows))
+        first = int(self.state[LOG_LENGTH])
+        self._log.rows[first : first + len(rows)] = rows
+        self._log.last[rows] = np.arange(first, first + len(rows))
+        self.state[LOG_LENGTH] = first + len(rows)
+
+    def make_room(self, more: int) -> None:
+        """In the log, for so many entries. Of each node only the last entry counts; when half of it is old, the old is dropped."""
+        length = int(self.state[LOG_LENGTH])
+        if length > 2 * len(self._log.last) + 4096:
+            kept = np.flatnonzero(self._log.last[self._log.rows[:length]] == np.arange(length))
+            rows = self._log.rows[kept]
+            self._log.rows[: len(kept)] = rows
+            self._log.last[rows] = np.arange(len(kept))
+            self._slot_seen = np.searchsorted(kept, self._slot_seen)
+            self._synced = int(np.searchsorted(kept, self._synced))
+            length = self.state[LOG_LENGTH] = len(kept)
+        if length + more > len(self._log.rows):
+            self._log = Log(np.concatenate([self._log.rows, np.zeros(max(more, len(self._log.rows)), np.int32)]), self._log.last)
+
+    def _maintenance(self, fleet: Fleet, now_seconds: float) -> float | None:
+        """Close what is being maintained. When the next window begins or ends."""
+        until: float | None = None
+        closed: list[int] = []
+        for row, windows in fleet.maintained.items():
+            for start, stop in windows:
+                if start <= now_seconds < stop and not self.nodes.closed[row]:
+                    self.nodes.closed[row] = True
+                    closed.append(row)
+                for moment in (start, stop):
+                    if moment > now_seconds and (until is None or moment < until):
+                        until = moment
+        if closed:
+            self._note(np.array(closed, np.int64))
+            self._unlogged.extend(closed)
+        return until
+
+    # Classes -------------------------------------------------------------------------------------------------------
+
+    def _number_classes(self, fleet: Fleet, shapes: list[ShapeClass]) -> None:
+        """Ways and permissions of classes that are new."""
+        if len(shapes) > len(self._first):
+            more = len(shapes)
+            self._first, self._stop, self._kind, self._needs = (
+                np.concatenate([values, np.zeros((more, *values.shape[1:]), values.dtype)])
+                for values in (self._first, self._stop, self._kind, self._needs)
+            )
+        new_masks: list[Array] = []
+        many_devices = self.nodes.devices.shape[2] > _DEVICES_LIMIT
+        for number in range(self._numbered, len(shapes)):
+            shape = shapes[number]
+            single = shape.task_count == 1
+            name = (shape.constraints, shape.image, single and shape.retryable)
+            mask = self._mask_numbers.get(name)
+            if mask is None:
+                mask = self._mask_numbers[name] = len(self._mask_shapes)
+                self._mask_shapes.append((shape, single))
+                new_masks.append(self._mask(fleet, shape, single))
+            group = next((group for group in shape.groups if group.count), shape.groups[0])
+            self._first[number], self._stop[number] = self.ways.add(group, self._models, mask)
+            self._kind[number] = SINGLE if single and not (group.request.gpu_milli and many_devices) else TOGETHER
+            self._needs[number] = self.ways.needs(shape, self._models)
+        self._numbered = len(shapes)
+        if new_masks:
+            self._masks = np.concatenate([self._masks, np.stack(new_masks)])
+        if self.ways.count > len(self._slot):
+            self._kept_slots(2 * self.ways.count)
+
+    def classes(self, fleet: Fleet, present: Iterable[int]) -> Classes:
+        """For one plan; `present` are the classes of which something waits."""
+        kind = self._kind.copy()
+        for number in present:
+            if kind[number] == SINGLE and not self.possible(fleet, number):
+                kind[number] = IMPOSSIBLE
+        return Classes(self._first, self._stop, kind, np.zeros(len(kind), np.bool_), self._needs)
+
+    def possible(self, fleet: Fleet, number: int) -> bool:
+        """Whether a task of this class fits on some usable node that is empty."""
+        found = self._witness.get(number)
+        if found is not None and self._fits_empty(fleet, found[0], np.array([found[1]]))[0]:
+            return True
+        for way in range(self._first[number], self._stop[number]):
+            rows = np.flatnonzero(self._fits_empty(fleet, way, slice(None)))
+            if len(rows):
+                self._witness[number] = (way, int(rows[0]))
+                return True
+        return False
+
+    def _fits_empty(self, fleet: Fleet, way: int, rows: Integers | slice) -> Integers:
+        table = self.ways.table
+        fits = self._masks[table.mask[way], rows] != 0
+        for column, amount in zip(table.columns[way].tolist(), table.amounts[way].tolist(), strict=True):
+            if column < 0:
+                break
+            fits = fits & (fleet.capacity[column, rows] >= amount)
+        if table.model[way] >= 0:
+            fits = fits & (fleet.capacity[table.device_column[way], rows] >= max(1, int(table.devices[way])) * 1000)
+        return fits
+
+    def rows(self) -> Rows:
+        return Rows(self._slot, self._slot_way, self._slot_used, self._slot_seen, self._keys, self._best_key, self._best_row, self._masks)
+
+    @property
+    def log(self) -> Log:
+        return self._log
