@@ -1,0 +1,93 @@
+"""Writing so that a reader sees all of it or nothing, the same way each time.
+
+Guarantees: `new_folder` and `write_atomically` leave either the finished thing under its name or nothing; a full disk becomes `NoSpace`.
+JSON and Parquet written here are byte-identical for equal content: keys sorted, no time stamps, one writer version and fixed settings.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from drive_dataset.errors import NoSpace
+
+CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name `path` when all went well, in place of one that is there."""
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    with no_space_named(path):
+        try:
+            part.mkdir(parents=True)
+            yield part
+            _replace_folder(part, path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _replace_folder(part: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    if path.exists():
+        path.rename(old)
+    part.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    with no_space_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def no_space_named(path: Path) -> Iterator[None]:
+    """The system's ways to say that the disk is full, as one error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoSpace(f"no space left to write {path.name}") from error
+        raise
+
+
+def canonical_json(value: Any) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomically(path, canonical_json(value))
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    with no_space_named(path):
+        pq.write_table(table, path, compression="zstd", compression_level=3, row_group_size=1 << 18, write_statistics=True)
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
