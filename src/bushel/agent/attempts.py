@@ -53,6 +53,8 @@ class Task:
         if self.result is not None:
             for name in ("ended_at", "exit_code", "signal", "reason", "message", "usage"):
                 report[name] = self.result[name]  # type: ignore[literal-required]
+            if self.result.get("result") is not None:
+                report["result"] = self.result["result"]
             if self.printed_nothing:
                 report["log_bytes"] = 0
             if self.started_at is None:

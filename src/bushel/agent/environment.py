@@ -28,11 +28,14 @@ def task_environment(
     grace_seconds: float,
     checkpoint_folder: str,
     progress_file: str,
+    result_file: str,
+    partitions_file: str,
     mark: str,
     base: Mapping[str, str],
     own: Mapping[str, str],
 ) -> dict[str, str]:
     """`base` is the node's, `own` the job's and its group's. `hosts` has one entry for each rank."""
+    context = attempt.get("context") or {}
     return {
         **base,
         **own,
@@ -55,5 +58,6 @@ def task_environment(
         "BUSHEL_CHECKPOINT_DIR": checkpoint_folder,
         "BUSHEL_RESUME_FROM": attempt["resume_from"] or "",
         "BUSHEL_PROGRESS_FILE": progress_file,
+        **({**context, "BUSHEL_RESULT_FILE": result_file, "BUSHEL_PARTITIONS_FILE": partitions_file} if context else {}),
         MARK_VARIABLE: mark,
     }

@@ -10,6 +10,7 @@ A request, which travels from the agent through the launcher to the shim and is 
     setup, run, by_shell    argument lists; `by_shell`: run's first process is a shell around a text of the user's
     env, secrets, folders   folders are made before, and removed after if they are empty
     workdir                 path of the archive, or null
+    result                  whether it may leave a result: it is of a stage of a run
     limits                  cpu_milli, memory_bytes, disk_bytes; 0 is no limit
     time_limit_seconds, grace_seconds, notice, log_spool_bytes
     cgroups                 added by the executor
@@ -24,7 +25,7 @@ from collections import deque
 
 from bushel.agent import clock
 from bushel.agent.environment import task_environment
-from bushel.agent.executors.local.folder import PROGRESS, task_key
+from bushel.agent.executors.local.folder import PARTITIONS, PROGRESS, RESULT, task_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class RequestMaker:
             grace_seconds=grace_seconds,
             checkpoint_folder=checkpoint_folder,
             progress_file=f"{folder}/{PROGRESS}",
+            result_file=f"{folder}/{RESULT}",
+            partitions_file=f"{folder}/{PARTITIONS}",
             mark=mark,
             base=self._base,
             own={**_get(spec, "env", {}), **group.get("env", {})},
@@ -150,6 +153,7 @@ class RequestMaker:
             "secrets": list(attempt["secrets"].values()),
             "folders": [checkpoint_folder],
             "workdir": workdir,
+            "result": bool(attempt.get("context")),
             "limits": _limits(tasks["amounts"]),
             "time_limit_seconds": _time_limit_seconds(attempt),
             "grace_seconds": grace_seconds,

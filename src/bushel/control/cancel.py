@@ -101,28 +101,17 @@ def stop_attempts(
     return told
 
 
+def stop_jobs(tx: Transaction, jobs: dict[int, LockedJob], reason: Reason, message: str, actor: str) -> None:
+    """Cancel locked jobs, those that have not ended, for a cause of the platform's. The caller writes them."""
+    _empty(tx, {job_id: job for job_id, job in jobs.items() if not job.ended}, None, reason, message, actor)
+
+
 def _cancel(
     tx: Transaction, principal: Principal, jobs: dict[int, LockedJob], indices: IndexRanges | None, message: str | None
 ) -> set[int]:
     """Cancel locked jobs. The ids of those that changed."""
     open_jobs = {job_id: job for job_id, job in jobs.items() if not job.ended}
-    live = attempts.lock_live_of_jobs(tx, list(open_jobs), indices)
-    for job in open_jobs.values():
-        pending = job.pending or IndexRanges()
-        chosen = pending if indices is None else pending & indices
-        if chosen:
-            job.unqueue("cancelled", chosen)
-        if gated := job.gated if indices is None else job.gated & indices:
-            job.close("cancelled", gated)
-        if indices is None and not job.cancelling:
-            job.cancelling = job.dirty = True
-            job.stop_reason, job.message = Reason.CANCELLED_BY_USER, message or f"cancelled by {principal.name}"
-    delayed: dict[int, list[int]] = {}
-    for job_id, index in elements.take_delayed(tx, list(open_jobs), indices):
-        delayed.setdefault(job_id, []).append(index)
-    for job_id, waiting in delayed.items():
-        open_jobs[job_id].finish("delayed", "cancelled", IndexRanges.of_indices(waiting))
-    _stop(tx, open_jobs, live, Reason.CANCELLED_BY_USER, message or f"cancelled by {principal.name}", principal.name, None)
+    _empty(tx, open_jobs, indices, Reason.CANCELLED_BY_USER, message or f"cancelled by {principal.name}", principal.name)
     changed = {job_id for job_id, job in open_jobs.items() if job.dirty}
     for job_id in changed:
         job = open_jobs[job_id]
@@ -133,6 +122,27 @@ def _cancel(
         audit(tx, principal, "job:cancel", f"job/{encode_job_id(job_id)}", job.scope_path, **({"indices": str(indices)} if indices else {}))
     write_jobs(tx, open_jobs.values(), principal.name)
     return changed
+
+
+def _empty(tx: Transaction, open_jobs: dict[int, LockedJob], indices: IndexRanges | None, reason: Reason, message: str, actor: str) -> None:
+    """What has not started is cancelled, what is live is told to stop."""
+    live = attempts.lock_live_of_jobs(tx, list(open_jobs), indices)
+    for job in open_jobs.values():
+        pending = job.pending or IndexRanges()
+        chosen = pending if indices is None else pending & indices
+        if chosen:
+            job.unqueue("cancelled", chosen)
+        if gated := job.gated if indices is None else job.gated & indices:
+            job.close("cancelled", gated)
+        if indices is None and not job.cancelling:
+            job.cancelling = job.dirty = True
+            job.stop_reason, job.message = reason, message
+    delayed: dict[int, list[int]] = {}
+    for job_id, index in elements.take_delayed(tx, list(open_jobs), indices):
+        delayed.setdefault(job_id, []).append(index)
+    for job_id, waiting in delayed.items():
+        open_jobs[job_id].finish("delayed", "cancelled", IndexRanges.of_indices(waiting))
+    _stop(tx, open_jobs, live, Reason.CANCELLED_BY_USER, message, actor, None)
 
 
 def _stop(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bushel.control import backoff, dependencies, disk_retention, leases, retention, schedule
-from bushel.control.elements import DEPENDENCIES
+from bushel.control import advance, backoff, dependencies, disk_retention, leases, retention, schedule
+from bushel.control.elements import DEPENDENCIES, PIPELINES
 from bushel.control.runner import Controller, Step
 from bushel.store.database import SCHEDULE, Database
 from bushel.store.leases import Lease
@@ -31,5 +31,6 @@ _CONTROLLERS = (
     Controller("schedule", schedule.start, poll_seconds=1.0, topics=frozenset({SCHEDULE}), gather_seconds=0.005),
     Controller("backoff", _without_memory(backoff.step), poll_seconds=0.5),
     Controller("dependencies", _without_memory(dependencies.step), poll_seconds=1.0, topics=frozenset({DEPENDENCIES})),
+    Controller("pipelines", advance.start, poll_seconds=1.0, topics=frozenset({PIPELINES}), gather_seconds=0.01),
     Controller("retention", _without_memory(retention.step), poll_seconds=3600.0),
 )

@@ -132,8 +132,9 @@ class LockedJob:
 
     def news(self) -> tuple[int, IndexRanges, IndexRanges, IndexRanges] | None:
         """For the controller of runs."""
-        places = [self.finished_now(place) for place in ("succeeded", "failed", "cancelled")]
-        return (self.id, *places) if self.is_stage and any(places) else None
+        if not (self.is_stage and self._finished):
+            return None
+        return self.id, self.finished_now("succeeded"), self.finished_now("failed"), self.finished_now("cancelled")
 
     def results(self) -> Iterator[tuple[int, int, IndexRanges, IndexRanges, IndexRanges]]:
         """Rows for `elements.add_results`."""
@@ -231,7 +232,11 @@ def _why(job: LockedJob, after: JobState) -> tuple[str | None, str | None]:
                 message = f"{job.counts['failed']} of {sum(job.counts.values())} indices failed; the first: {message or reason}"
             return reason, message
         case JobState.CANCELLED:
-            return job.cause or (job.stop_reason or job.reason or Reason.CANCELLED_BY_USER, job.message)
+            by_itself = (
+                Reason.DEPENDENCY_FAILED if job.is_stage else Reason.CANCELLED_BY_USER
+            )  # of a stage: some partitions had no upstream
+            reason = None if job.reason == Reason.UPSTREAM else job.reason
+            return job.cause or (job.stop_reason or reason or by_itself, job.message)
     return None, None
 
 

@@ -130,6 +130,12 @@ def retry(tx: Transaction, principal: Principal, reference: str, *, only: str = 
     row = find_job(tx, principal, reference, project)
     insist_may_change(principal, row)
     name = encode_job_id(row["id"])
+    if "stage" in row["spec"]:
+        stage = row["spec"]["stage"]
+        raise Conflict(
+            f"job {name} is stage {stage['stage']} of run {stage['run']} of {stage['pipeline']}",
+            suggestion=f"bushel pipeline rerun {stage['pipeline']} --failed",
+        )
     if row["ended_at"] is None:
         raise Conflict(f"job {name} has not ended: it is {row['state']}", suggestion=f"bushel cancel {name}")
     if only == "failed" and row["state"] == JobState.SUCCEEDED:

@@ -24,6 +24,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from bushel.control.elements import LockedJob, lock_jobs, write_jobs
+from bushel.control.task_results import ResultRow, TaskResult, parse_result, write_results
 from bushel.domain.failures import NODE_AT_FAULT, Ending, TaskEnd, ended_for, judge
 from bushel.domain.foreign import LARGEST, clean_text, clean_value
 from bushel.domain.ids import attempt_id, parse_attempt_id
@@ -57,6 +58,7 @@ class Report:
     tasks: tuple[dict[str, Any], ...]
     progress: dict[str, Any] | None
     printed_nothing: bool = False  # its one task has ended, and its log with it
+    result: TaskResult | None = None  # what its first rank wrote of what it came to
 
     @property
     def log(self) -> LogRow:
@@ -127,6 +129,7 @@ class Moves:
         self._untold: list[tuple[AttemptChange, dict[str, Any]]] = []  # ends that their agents do not know of
         self.reported_ends: set[AttemptKey] = set()
         self._empty_logs: list[LogRow] = []
+        self._results: list[ResultRow] = []
 
     def report(self, row: dict[str, Any], report: Report) -> None:
         """Take over what the agent says, if the attempt can come to that."""
@@ -155,7 +158,7 @@ class Moves:
             self.reported_ends.add(change.key)
             if report.printed_nothing:
                 self._empty_logs.append(report.log)
-            self._end(job, row, judge(ends, task_count, Reason(row["stop_reason"]) if row["stop_reason"] else None), change)
+            self._end(job, row, judge(ends, task_count, Reason(row["stop_reason"]) if row["stop_reason"] else None), change, report.result)
             return
         if after is not before:
             job.move(before, after)
@@ -185,10 +188,11 @@ class Moves:
         attempts.write(self._tx, [change for change, _ in self._changes])
         attempts.write_again(self._tx, self._again)
         write_jobs(self._tx, self._jobs.values(), self._actor)
+        write_results(self._tx, self._results)
         if self._empty_logs:
             log_streams.write(self._tx, self._empty_logs)
 
-    def _end(self, job: LockedJob, row: dict[str, Any], ending: Ending, change: AttemptChange) -> None:
+    def _end(self, job: LockedJob, row: dict[str, Any], ending: Ending, change: AttemptChange, result: TaskResult | None = None) -> None:
         before = row["state"]
         change.state = AttemptState.ENDED
         change.outcome, change.failure_class, change.reason = ending.outcome, ending.failure, ending.reason
@@ -204,6 +208,8 @@ class Moves:
         one = IndexRanges(((row["index"], row["index"] + 1),))
         if isinstance(what, Final):
             self._final(job, row, ending, what, before, one)
+            if result is not None and job.is_stage:
+                self._results.append(result.row(change.key, succeeded=what.outcome is Outcome.SUCCEEDED))
         else:
             self._once_more(job, row, ending, what.after_seconds, before, one, history)
         self._tell(
@@ -343,7 +349,10 @@ def _parse(raw: Mapping[str, Any]) -> Report | None:
         if _whole(task.get("rank"), _LARGEST_INDEX) and str(task.get("state")) in _TASK_STATES:
             tasks.setdefault(task["rank"], _clean_task(task))
     printed_nothing = state is AttemptState.ENDED and [task.get("log_bytes") for task in raw.get("tasks", ())] == [0]
-    return Report(key, version, state, tuple(tasks[rank] for rank in sorted(tasks)), _clean_progress(raw.get("progress")), printed_nothing)
+    said = next((task["result"] for task in raw.get("tasks", ()) if task.get("result") is not None), None)
+    result = parse_result(said) if state is AttemptState.ENDED else None
+    cleaned = tuple(tasks[rank] for rank in sorted(tasks))
+    return Report(key, version, state, cleaned, _clean_progress(raw.get("progress")), printed_nothing, result)
 
 
 _TASK_STATES = frozenset(AttemptState)

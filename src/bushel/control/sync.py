@@ -20,6 +20,7 @@ from typing import Any
 from bushel.control.fleet import apply_nodes, operator_path
 from bushel.control.reports import apply_reports, end_empty_logs, parse_reports
 from bushel.control.secrets import reveal
+from bushel.control.stage_context import contexts
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch
 from bushel.domain.failpoints import reach
 from bushel.domain.foreign import clean_text
@@ -213,7 +214,14 @@ def _desired(tx: Transaction, cluster_id: int, epoch: int, known: int, secret_ke
         names = (row["project_id"], tuple(row["spec"].get("secrets", ())))
         if names not in secrets:
             secrets[names] = reveal(tx, secret_key, *names)
-    return [_desired_attempt(row, nodes, secrets[row["project_id"], tuple(row["spec"].get("secrets", ()))]) for row in rows]
+    told = contexts(tx, rows)
+    made = []
+    for row in rows:
+        wanted = _desired_attempt(row, nodes, secrets[row["project_id"], tuple(row["spec"].get("secrets", ()))])
+        if context := told.get((row["job_id"], row["index"])):
+            wanted["context"] = context
+        made.append(wanted)
+    return made
 
 
 def _desired_attempt(row: dict[str, Any], nodes: dict[int, str], secrets: dict[str, str]) -> DesiredAttempt:

@@ -15,6 +15,9 @@ from bushel.domain.lifecycle import FailureClass, Outcome, Reason
 CHECKPOINTED_EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: "I saved my work, queue me again"."""
 
+BAD_DATA_EXIT_CODE = 65
+"""EX_DATAERR of sysexits.h: "what I was given to work on is bad"."""
+
 _O, _F, _R = Outcome, FailureClass, Reason
 
 ENDINGS: dict[Reason, tuple[Outcome, FailureClass | None]] = {
@@ -25,6 +28,7 @@ ENDINGS: dict[Reason, tuple[Outcome, FailureClass | None]] = {
     _R.START_FAILED: (_O.FAILED, _F.APPLICATION),  # no such program, not executable, no such user
     _R.SETUP_FAILED: (_O.FAILED, _F.APPLICATION),
     _R.WORKDIR_FAILED: (_O.FAILED, _F.DATA),  # the uploaded archive is gone or cannot be unpacked
+    _R.RESULT_FAILED: (_O.FAILED, _F.DATA),  # what it wrote of what it came to cannot be kept
     _R.DISK_FULL: (_O.FAILED, _F.INFRASTRUCTURE),  # the node's disk, not the task's own limit
     _R.TASK_LOST: (_O.LOST, _F.INFRASTRUCTURE),
     _R.LEASE_EXPIRED: (_O.LOST, _F.INFRASTRUCTURE),
@@ -81,6 +85,8 @@ def judge(tasks: Sequence[TaskEnd], task_count: int, stop_reason: Reason | None 
     outcome, failure = ENDINGS[reason]
     if reason is Reason.SIGNALLED and first.signal in _EXTERNAL_SIGNALS:
         failure = FailureClass.UNKNOWN
+    if reason is Reason.EXIT_CODE and first.exit_code == BAD_DATA_EXIT_CODE:
+        failure = FailureClass.DATA
     return Ending(outcome, failure, reason, first.exit_code, first.signal, first.message or _message(first, reason), first.rank)
 
 

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     START_FAILED = "start_failed"
     SETUP_FAILED = "setup_failed"
     WORKDIR_FAILED = "workdir_failed"
+    RESULT_FAILED = "result_failed"
     DISK_FULL = "disk_full"
     TASK_LOST = "task_lost"
     LEASE_EXPIRED = "lease_expired"

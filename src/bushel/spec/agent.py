@@ -36,6 +36,14 @@ class TaskUsage(TypedDict, total=False):
     written_bytes: int
 
 
+class TaskResult(TypedDict, total=False):
+    """What a task of a stage of a run came to, as it wrote it."""
+
+    body: dict[str, object]  # the object in BUSHEL_RESULT_FILE
+    names: str  # the lines of BUSHEL_PARTITIONS_FILE: zlib, then base64
+    error: str  # why they could not be sent
+
+
 class TaskReport(TypedDict):
     """One rank of an attempt, as last seen."""
 
@@ -48,6 +56,7 @@ class TaskReport(TypedDict):
     reason: NotRequired[str | None]  # a code of domain.lifecycle.Reason, when the exit code does not say it all
     message: NotRequired[str | None]
     usage: NotRequired[TaskUsage]
+    result: NotRequired[TaskResult]  # of one that has ended and left one
     log_bytes: NotRequired[int]  # only 0, of an attempt of one task that has ended: it printed nothing, so no log will come
 
 
@@ -117,6 +126,7 @@ class DesiredAttempt(TypedDict):
     placement: list[DesiredTasks]
     submitted_at: str
     resume_from: str | None
+    context: NotRequired[dict[str, str]]  # of a stage of a run: further variables of its environment
     stop: DesiredStop | None
 
 

@@ -24,7 +24,7 @@ create table pipelines (
 create table pipeline_versions (
     pipeline_id bigint not null references pipelines,
     version     int not null,
-    document    jsonb not null,                        -- canonical
+    document    json not null,                         -- canonical, its stages in their order
     digest      bytea not null,                        -- of the document: applying the same again makes no version
     applied_by  bigint not null references principals,
     applied_at  timestamptz not null default now(),

@@ -6,6 +6,7 @@
         work/                  the task's working folder
         log/                   output that is still to be sent; see `spool`
         progress, progress-printed
+        result, partitions     of a stage of a run: what it came to, what it lists
 
 The agent makes the folder when it accepts a task and takes it away when the task is forgotten; nobody else does.
 
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 RECORD, STOP, WORK, LOG = "record", "stop", "work", "log"
 PROGRESS, PROGRESS_PRINTED = "progress", "progress-printed"
+RESULT, PARTITIONS = "result", "partitions"
 
-_READ_LIMIT_BYTES = 1024 * 1024
+_READ_LIMIT_BYTES = 8 * 1024 * 1024
 _RESERVED_BYTES = 512
 
 
@@ -106,7 +108,7 @@ def read_record(folder: str) -> tuple[dict[str, Any] | None, dict[str, Any] | No
             alive = False
         except BlockingIOError:
             alive = True
-        lines = os.read(descriptor, _READ_LIMIT_BYTES).split(b"\n")[:-1]
+        lines = os.read(descriptor, min(_READ_LIMIT_BYTES, os.fstat(descriptor).st_size + 1)).split(b"\n")[:-1]
     finally:
         os.close(descriptor)
     start = json.loads(lines[0]) if lines else None
@@ -120,7 +122,7 @@ def finish_for_dead_shim(folder: str, end: dict[str, Any]) -> dict[str, Any]:
     descriptor = os.open(f"{folder}/{RECORD}", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        content = os.pread(descriptor, _READ_LIMIT_BYTES, 0)
+        content = os.pread(descriptor, min(_READ_LIMIT_BYTES, os.fstat(descriptor).st_size + 1), 0)
         lines = content.split(b"\n")[:-1]
         if len(lines) > 1:
             return json.loads(lines[1])
@@ -140,7 +142,7 @@ def read(folder: str, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        value = json.loads(os.read(descriptor, _READ_LIMIT_BYTES) or b"null")
+        value = json.loads(os.read(descriptor, min(_READ_LIMIT_BYTES, os.fstat(descriptor).st_size + 1)) or b"null")
     except ValueError:
         return None
     finally:

@@ -25,6 +25,7 @@ from bushel.agent.executors.local import folder as task_folder
 from bushel.agent.executors.local import processes
 from bushel.agent.executors.local.child import sentence, spawn
 from bushel.agent.executors.local.progress import last_progress
+from bushel.agent.executors.local.results import BadResult, task_result
 from bushel.agent.executors.local.spool import Masker, OutputStream, Spool
 from bushel.agent.executors.local.steps import UNPACK_DISK_FULL, Captured, Step, status_text, steps_of
 from bushel.agent.executors.local.usage import UsageMeter
@@ -355,6 +356,13 @@ class Shim:
 
     def _result(self, status: int | None, reason: str | None, message: str | None) -> dict[str, Any]:
         signalled = status is not None and os.WIFSIGNALED(status)
+        left = None
+        if self._request.get("result"):
+            try:
+                left = task_result(self._folder)
+            except BadResult as error:
+                if status == 0 and reason is None:
+                    reason, message = "result_failed", str(error)
         return {
             "started_at": self._started_at,
             "ended_at": clock.timestamp(),
@@ -364,6 +372,7 @@ class Shim:
             "message": message,
             "usage": self._meter.total(self._groups),
             "progress": last_progress(self._folder, self._output.progress),
+            **({} if left is None else {"result": left}),
             "log_bytes": self._spool.position,
         }
 
