@@ -17,5 +17,9 @@ from bushel.scheduling.fairness.entitlement import FairShares
 from bushel.scheduling.fairness.history import decayed
 from bushel.scheduling.fairness.shares import Share, Shares
 from bushel.scheduling.fairness.standings import NEVER, ONE, Claim, Job, Standings
+from bushel.scheduling.fairness.validation import TreeProblem, problems_of
 
-__all__ = ["NEVER", "ONE", "Charges", "Claim", "Demand", "FairShares", "Job", "Obstacle", "Share", "Shares", "Standings", "decayed"]
+__all__ = [
+    "NEVER", "ONE", "Charges", "Claim", "Demand", "FairShares", "Job", "Obstacle", "Share", "Shares", "Standings", "TreeProblem", "decayed",
+    "problems_of",
+]  # fmt: skip

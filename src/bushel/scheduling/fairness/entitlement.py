@@ -45,7 +45,7 @@ class FairShares:
         tree = self._grown_tree({queue.id: queue for queue in queues}, dict(capacity))
         shapes = shapes_of(tree, choose_ways(tree, demands))
         share = _slices_of(tree, shapes)
-        floor = np.minimum(tree.withheld << tree.fraction, share)
+        floor = np.minimum(np.minimum(tree.withheld, tree.capacity) << tree.fraction, share)
         held = self._fill(tree, shapes, share, floor)
         whole = np.zeros_like(share)
         twin(whole_units)(tree.first_child, tree.last, tree.fraction, held, floor, whole)
@@ -64,6 +64,16 @@ class FairShares:
         twin(add_up)(tree.parent, wanted)
         self._shapes, self._share = shapes, share
         return Shares(tree, entitled, own, np.minimum(tree.exact_withheld, whole_share), whole_share, wanted)
+
+    def served(self) -> dict[tuple[int, frozenset[str]], float]:
+        """By queue and resources: the part of such jobs that the last entitlement covers."""
+        tree, shapes = self._tree, self._shapes
+        if tree is None or shapes is None or self._memory is None:
+            return {}
+        names = list(tree.columns)
+        queue_of = {leaf: queue_id for queue_id, leaf in tree.leaf_of.items()}
+        kinds = (frozenset(name for c, name in enumerate(names) if mask >> c & 1) for _, mask in shapes.keys)
+        return {(queue_of[leaf], kind): part for (leaf, _), kind, part in zip(shapes.keys, kinds, self._memory[0].tolist(), strict=True)}
 
     def _grown_tree(self, queues: dict[int, Queue], capacity: dict[str, int]) -> Tree:
         if self._tree is None or capacity != self._capacity or not _same_tree(queues, self._queues):

@@ -26,7 +26,7 @@ DEFAULT_WEIGHT = 1000
 class Tree:
     """Row 0 is the whole fleet. `last[v]` is the first row after the subtree of `v`. `-1` stands for none.
 
-    `exact_*` are in the smallest unit, the others in units, `ceiling` and `withheld` no more than the capacity.
+    `exact_*` are in the smallest unit, the others in units, `ceiling` no more than the capacity.
     """
 
     columns: dict[str, int]
@@ -104,7 +104,7 @@ def build_tree(queues: Iterable[Queue], capacity: Mapping[str, int]) -> Tree:
         capacity=whole,
         exact_capacity=exact_capacity,
         promised=np.minimum(exact_promised >> shift, LARGEST_CLAIM),
-        withheld=np.minimum(exact_withheld >> shift, ceiling),
+        withheld=np.minimum(exact_withheld >> shift, LARGEST_CLAIM),
         ceiling=ceiling,
         exact_promised=exact_promised,
         exact_withheld=exact_withheld,
