@@ -97,6 +97,25 @@ class World:
     def new_cluster(self) -> str:
         return self.made("/v1/clusters", json={"name": fresh("cluster"), "site": self.new_site()})["name"]
 
+    def new_place(self) -> str:
+        name = fresh("place")
+        document = {"url": f"/srv/{name}"}
+        assert self.admin.put(f"/v1/storage/{name}", params={"scope": self.team}, json=document).status_code == 200
+        return name
+
+    def new_dataset(self) -> str:
+        """One with a version that may be deleted. Its name is of this project alone."""
+        name = f"{fresh('set')}/frames"
+        made = self.admin.put(f"/v1/datasets/{name}", params={"project": self.project}, json={"places": [self.new_place()]})
+        assert made.status_code == 201, made.text
+        self.made(f"/v1/datasets/{name}/versions", json={"parts": []})
+        return name
+
+    def pinned_dataset(self) -> str:
+        name = self.new_dataset()
+        self.made(f"/v1/datasets/{name}/versions/1/pins", json={"consumer": "model"})
+        return name
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -164,6 +183,39 @@ RULES: dict[tuple[str, str], Rule] = {
         "manager", lambda w: Ask(f"/v1/secrets/{fresh('S')}", params={"scope": w.team}, json={"value": "x"})
     ),
     ("DELETE", "/v1/secrets/{name}"): Rule("manager", lambda w: Ask(f"/v1/secrets/{w.new_secret()}", params={"scope": w.team})),
+    ("GET", "/v1/storage"): Rule("viewer", lambda w: Ask("/v1/storage", params={"scope": w.team})),
+    ("PUT", "/v1/storage/{name}"): Rule(
+        "manager", lambda w: Ask(f"/v1/storage/{fresh('place')}", params={"scope": w.team}, json={"url": "/srv/data"})
+    ),
+    ("DELETE", "/v1/storage/{name}"): Rule("manager", lambda w: Ask(f"/v1/storage/{w.new_place()}", params={"scope": w.team})),
+    ("GET", "/v1/datasets"): Rule("anyone", lambda w: Ask("/v1/datasets")),
+    ("GET", "/v1/lineage/events"): Rule("anyone", lambda w: Ask("/v1/lineage/events")),
+    ("GET", "/v1/datasets/{dataset}"): Rule("viewer", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}")),
+    ("PUT", "/v1/datasets/{dataset}"): Rule(
+        "member", lambda w: Ask(f"/v1/datasets/{fresh('set')}", params={"project": w.project}, json={"places": [w.new_place()]})
+    ),
+    ("GET", "/v1/datasets/{dataset}/versions"): Rule("viewer", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions")),
+    ("POST", "/v1/datasets/{dataset}/versions"): Rule(
+        "member", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions", json={"parts": []})
+    ),
+    ("GET", "/v1/datasets/{dataset}/versions/{version}"): Rule("viewer", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions/1")),
+    ("DELETE", "/v1/datasets/{dataset}/versions/{version}"): Rule("manager", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions/1")),
+    ("GET", "/v1/datasets/{dataset}/versions/{version}/parts"): Rule(
+        "viewer", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions/1/parts")
+    ),
+    ("GET", "/v1/datasets/{dataset}/versions/{version}/diff"): Rule(
+        "viewer", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions/1/diff", params={"against": "1"})
+    ),
+    ("GET", "/v1/datasets/{dataset}/versions/{version}/lineage"): Rule(
+        "viewer", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions/1/lineage")
+    ),
+    ("POST", "/v1/datasets/{dataset}/versions/{version}/pins"): Rule(
+        "member", lambda w: Ask(f"/v1/datasets/{w.new_dataset()}/versions/1/pins", json={"consumer": "model"})
+    ),
+    ("DELETE", "/v1/datasets/{dataset}/versions/{version}/pins"): Rule(
+        "member", lambda w: Ask(f"/v1/datasets/{w.pinned_dataset()}/versions/1/pins", params={"consumer": "model"})
+    ),
+    ("GET", "/v1/datasets/{dataset}/pins"): Rule("viewer", lambda w: Ask(f"/v1/datasets/{w.pinned_dataset()}/pins")),
     ("GET", "/v1/audit"): Rule("admin", lambda w: Ask("/v1/audit", params={"scope": w.team})),
     ("GET", "/v1/schemas/job"): Rule("anyone", lambda w: Ask("/v1/schemas/job")),
     ("POST", "/v1/jobs"): Rule("member", lambda w: Ask("/v1/jobs", json={"run": "true"}, params={"project": w.project})),

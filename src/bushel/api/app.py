@@ -20,11 +20,26 @@ from bushel import __version__
 from bushel.api import problems
 from bushel.api.authentication import Authenticator
 from bushel.api.limits import Limits
-from bushel.api.routes import agent, audit, blobs, events, explain, fleet, jobs, logs, principals, queues, secrets, tenancy
+from bushel.api.routes import (
+    agent,
+    audit,
+    blobs,
+    datasets,
+    events,
+    explain,
+    fleet,
+    jobs,
+    logs,
+    principals,
+    queues,
+    secrets,
+    storage,
+    tenancy,
+)
 from bushel.api.settings import Settings
 from bushel.store.database import Database
 
-ROUTES = (jobs, blobs, explain, events, logs, agent, fleet, tenancy, principals, queues, secrets, audit)
+ROUTES = (jobs, blobs, explain, events, logs, agent, fleet, tenancy, principals, queues, secrets, audit, datasets, storage)
 """The modules whose `router` the app has."""
 
 

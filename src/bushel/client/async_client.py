@@ -19,7 +19,7 @@ from bushel.client.context import Context, resolve
 from bushel.client.errors import LogStreamLost, of_code, of_failure
 from bushel.client.http1 import TransportFailure
 from bushel.client.log_records import LogNotice, LogRecord, read_log_event
-from bushel.client.operations import events, fleet, jobs, logs, tenancy
+from bushel.client.operations import datasets, events, fleet, jobs, logs, tenancy
 from bushel.client.requests import document_of, folder_to_upload, map_document
 from bushel.client.uploads import choose_project
 from bushel.client.workdir import pack
@@ -109,6 +109,29 @@ class AsyncSecrets(_Resource):
     delete = AsyncCall(tenancy.delete_secret)
 
 
+class AsyncDatasets(_Resource):
+    list = AsyncEvery(datasets.datasets_page)
+    get = AsyncCall(datasets.get_dataset)
+    put = AsyncCall(datasets.put_dataset)
+    versions = AsyncEvery(datasets.versions_page)
+    version = AsyncCall(datasets.get_version)
+    commit = AsyncCall(datasets.commit_version)
+    delete_version = AsyncCall(datasets.delete_version)
+    parts = AsyncEvery(datasets.parts_page)
+    diff = AsyncCall(datasets.diff)
+    lineage = AsyncCall(datasets.lineage)
+    lineage_events = AsyncEvery(datasets.lineage_events_page)
+    pin = AsyncCall(datasets.pin)
+    unpin = AsyncCall(datasets.unpin)
+    pins = AsyncEvery(datasets.pins_page)
+
+
+class AsyncStorage(_Resource):
+    list = AsyncEvery(datasets.places_page)
+    put = AsyncCall(datasets.put_place)
+    delete = AsyncCall(datasets.delete_place)
+
+
 class AsyncClient:
     """Bushel, for asyncio. Use in `async with`, or await `close`."""
 
@@ -140,6 +163,8 @@ class AsyncClient:
         self.roles = AsyncRoles(self._caller)
         self.tokens = AsyncTokens(self._caller)
         self.secrets = AsyncSecrets(self._caller)
+        self.datasets = AsyncDatasets(self._caller)
+        self.storage = AsyncStorage(self._caller)
 
     whoami = AsyncCall(tenancy.whoami)
     audit = AsyncEvery(tenancy.audit_page)

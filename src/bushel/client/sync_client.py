@@ -17,7 +17,7 @@ from bushel.client.errors import LogStreamLost, of_code, of_failure
 from bushel.client.futures import JobFuture, Watcher
 from bushel.client.http1 import TransportFailure
 from bushel.client.log_records import LogNotice, LogRecord, read_log_event
-from bushel.client.operations import events, fleet, jobs, logs, tenancy
+from bushel.client.operations import datasets, events, fleet, jobs, logs, tenancy
 from bushel.client.requests import document_of, folder_to_upload, map_document
 from bushel.client.streams import follow
 from bushel.client.uploads import only_project, upload
@@ -108,6 +108,29 @@ class Secrets(_Resource):
     delete = Call(tenancy.delete_secret)
 
 
+class Datasets(_Resource):
+    list = Every(datasets.datasets_page)
+    get = Call(datasets.get_dataset)
+    put = Call(datasets.put_dataset)
+    versions = Every(datasets.versions_page)
+    version = Call(datasets.get_version)
+    commit = Call(datasets.commit_version)
+    delete_version = Call(datasets.delete_version)
+    parts = Every(datasets.parts_page)
+    diff = Call(datasets.diff)
+    lineage = Call(datasets.lineage)
+    lineage_events = Every(datasets.lineage_events_page)
+    pin = Call(datasets.pin)
+    unpin = Call(datasets.unpin)
+    pins = Every(datasets.pins_page)
+
+
+class Storage(_Resource):
+    list = Every(datasets.places_page)
+    put = Call(datasets.put_place)
+    delete = Call(datasets.delete_place)
+
+
 class Client:
     """Bushel, for programs. Use in `with`, or call `close`."""
 
@@ -139,6 +162,8 @@ class Client:
         self.roles = Roles(self._caller)
         self.tokens = Tokens(self._caller)
         self.secrets = Secrets(self._caller)
+        self.datasets = Datasets(self._caller)
+        self.storage = Storage(self._caller)
 
     whoami = Call(tenancy.whoami)
     audit = Every(tenancy.audit_page)

@@ -13,7 +13,6 @@ Guarantees:
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -22,7 +21,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from bushel.data import result
@@ -126,7 +127,7 @@ class _Supervisor(Generic[Item]):
         self._batch = max(1, batch)
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
-        self._child: multiprocessing.process.BaseProcess | None = None
+        self._child: BaseProcess | None = None
         self._connection: Connection | None = None
 
     def __enter__(self) -> _Supervisor[Item]:
@@ -189,13 +190,13 @@ class _Supervisor(Generic[Item]):
         if self._child is not None and self._child.is_alive() and self._connection is not None:
             return self._connection
         self._end()
-        context = multiprocessing.get_context("fork")
+        context = get_context("fork")
         ours, theirs = context.Pipe()
         arguments = (theirs, ours, self._work, self._batch > 1, self._memory_bytes)
-        self._child = context.Process(target=_serve, args=arguments, daemon=True)
-        self._child.start()
+        child = context.Process(target=_serve, args=arguments, daemon=True)
+        child.start()
         theirs.close()
-        self._connection = ours
+        self._child, self._connection = child, ours
         return ours
 
     def _cause_of_death(self) -> str:
