@@ -146,7 +146,7 @@ class Reference:
         made.root = at
         below = list(at.walk())
         limits = {r: other.slices[r][at] for r in other.slices}
-        above, at.parent, tops, at.top = at.parent, None, at.top, {r: limits[r] for r in limits}
+        above, at.parent, tops, at.top = at.parent, None, at.top, {**limits}
         try:
             made._solve({r: {node: other.slices[r][node] for node in below} for r in other.slices})
         finally:

@@ -32,9 +32,11 @@ def problems_of(queues: Iterable[Queue], capacity: Mapping[str, int]) -> tuple[T
         children.setdefault(queue.parent_id if queue.parent_id in known else None, []).append(queue)
     found: list[TreeProblem] = []
     rings = _rings(known)
-    for queue in ordered:
-        if queue.id in rings:
-            found.append(TreeProblem(queue.id, "parent_id", None, "queue_circle", f"Queue {queue.name} is below itself."))
+    found += [
+        TreeProblem(queue.id, "parent_id", None, "queue_circle", f"Queue {queue.name} is below itself.")
+        for queue in ordered
+        if queue.id in rings
+    ]
     for queue in ordered:
         found += _of_one(queue)
     if rings:
