@@ -30,8 +30,10 @@ from bushel.api.routes import (
     fleet,
     jobs,
     logs,
+    pipelines,
     principals,
     queues,
+    runs,
     secrets,
     storage,
     tenancy,
@@ -39,7 +41,7 @@ from bushel.api.routes import (
 from bushel.api.settings import Settings
 from bushel.store.database import Database
 
-ROUTES = (jobs, blobs, explain, events, logs, agent, fleet, tenancy, principals, queues, secrets, audit, datasets, storage)
+ROUTES = (jobs, blobs, explain, events, logs, pipelines, runs, agent, fleet, tenancy, principals, queues, secrets, audit, datasets, storage)
 """The modules whose `router` the app has."""
 
 

@@ -1,0 +1,172 @@
+"""What the API answers about pipelines and runs: plain dictionaries at run time. Times are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+RunStateName = Literal["running", "stopping", "succeeded", "failed", "cancelled"]
+StageStateName = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+
+
+class PipelineView(TypedDict):
+    """One pipeline. `document` is the canonical one of its newest version, or of the one that was asked for."""
+
+    name: str
+    project: str
+    version: int
+    paused: bool
+    applied_at: str | None
+    applied_by: str | None
+    created_at: str
+    run_count: int
+    changed: NotRequired[bool]  # in the answer to an application: whether it made a version
+    document: NotRequired[dict[str, Any]]
+
+
+class VersionView(TypedDict):
+    version: int
+    applied_at: str
+    applied_by: str
+
+
+class ChangeView(TypedDict):
+    """One difference; a side that has nothing there is null."""
+
+    pointer: str
+    before: Any
+    after: Any
+
+
+class DiffView(TypedDict):
+    before: int  # versions
+    after: int
+    changes: list[ChangeView]
+
+
+class StagePlanView(TypedDict):
+    """What a stage would do. An estimate is null where nothing like it has run, and the document says nothing."""
+
+    name: str
+    partitions: int | None  # null: listed while the run goes on
+    after: list[str]
+    changed: list[str]  # code, environment: results of the version before no longer stand
+    partition_seconds: float | None
+    cpu_hours: float | None
+
+
+class PlanView(TypedDict):
+    """What would change, and what a run would take. Nothing was changed."""
+
+    name: str
+    project: str
+    version: int  # of what is there; 0: it is new
+    changes: list[ChangeView]
+    stages: list[StagePlanView]
+    partitions: int | None
+    cpu_hours: float | None
+    finish_seconds: float | None
+    sentence: str
+
+
+class StragglerView(TypedDict):
+    partition: str
+    seconds: float
+    times_median: float
+    attempt: str
+    site: str
+    cluster: str
+
+
+class StageView(TypedDict):
+    """One stage of a run. `counts` are of partitions: `gated` ones wait for what they are made of."""
+
+    name: str
+    state: StageStateName
+    message: str | None
+    partitions: int | None
+    counts: dict[str, int]
+    carried: int  # succeeded in the run that this one does again
+    cached: int  # taken over from an equal result
+    records_total: int
+    records_bad: int
+    rate_per_second: float | None
+    seconds_left: float | None
+    median_seconds: float | None
+    stalled_seconds: float | None  # nothing has finished for so long, five times as long as usual
+    stragglers: list[StragglerView]
+    jobs: list[str]
+    outputs: dict[str, Any]
+
+
+class RunView(TypedDict):
+    """One run. Lists leave `stages` out."""
+
+    pipeline: str
+    project: str
+    number: int
+    version: int
+    state: RunStateName
+    reason: str | None
+    message: str | None
+    paused: bool
+    backfill: bool
+    base: int | None  # the run that this one does again
+    redo: dict[str, Any]
+    parameters: dict[str, str]
+    submitter: str
+    submitted_at: str
+    ended_at: str | None
+    deadline_at: str | None
+    seconds_left: NotRequired[float | None]
+    stages: NotRequired[list[StageView]]
+
+
+class GridRow(TypedDict):
+    """A stage, cut into equal parts. Each cell counts `[succeeded, failed, cancelled, live, may start, waits]`."""
+
+    stage: str
+    partitions: int
+    cells: list[list[int]]
+
+
+class GridView(TypedDict):
+    rows: list[GridRow]
+
+
+class PartitionView(TypedDict):
+    """One partition in one stage."""
+
+    partition: str
+    index: int
+    stage: str
+    state: Literal["gated", "pending", "live", "succeeded", "failed", "cancelled"]
+    reason: str | None
+    message: str | None
+    attempt: str | None
+    cluster: str | None
+
+
+class SetAsideView(TypedDict):
+    """Records of a partition that were set aside; `list` has the first of them."""
+
+    stage: str
+    partition: str
+    attempt: str | None  # null: taken over with an equal result
+    bad: int
+    total: int
+    list: list[dict[str, Any]]
+
+
+class WhyView(TypedDict):
+    """Why a partition was done again in a run, or why not."""
+
+    stage: str
+    partition: str
+    taken_over: bool
+    cache: Literal["auto", "always", "never"]
+    compared_with: int | None  # an earlier run
+    changed: list[str]  # code, environment, parameters, input NAME, stage NAME, partition
+    unknown: list[str]  # what it is made of and has no digest
+    sentence: str
