@@ -151,9 +151,7 @@ def _message_signals(message: Message, frames: CanFrames) -> list[tuple[Describe
             valid &= values[signal.name] != 0
     flags = {signal.name for signal in message.signals if signal.length == 1}
     return [
-        (signal, frames.t, values[signal.name])
-        if signal.name in flags
-        else (signal, frames.t[valid], values[signal.name][valid])
+        (signal, frames.t, values[signal.name]) if signal.name in flags else (signal, frames.t[valid], values[signal.name][valid])
         for signal in message.signals
     ]
 

@@ -105,6 +105,18 @@ class NothingUsable(BadRecord):
     code = "nothing_usable"
 
 
+class TooLarge(BadRecord):
+    """Reading it takes more memory than a stage has."""
+
+    code = "too_large"
+
+
+class Unforeseen(BadRecord):
+    """A failure that no stage foresaw, kept to the recording that it came from. Its trace is on standard error."""
+
+    code = "unforeseen"
+
+
 class NoSpace(DriveError):
     """The disk is full. Nothing of what was being written is left."""
 

@@ -73,7 +73,9 @@ def _discover(folder: Path, register: Register) -> tuple[list[_Found], dict[str,
     descriptions: dict[str, list[Path]] = {DBC: [], SENSOR: []}
     arrays: dict[Path, list[Path]] = {}
     taken: set[Path] = set()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)):
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    ):
         if path in taken:
             continue
         try:
@@ -131,11 +133,20 @@ def _register(folder: Path, item: _Found, descriptions: dict[str, list[Path]], j
         {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in item.paths
     )
     # A digest of digests: what the files hold and, where there are several, what each is to the recording, but not where it lies.
-    inner = [(path.relative_to(root or first).as_posix() if len(item.paths) > 1 else "", file["sha256"]) for path, file in zip(item.paths, files, strict=True)]
+    inner = [
+        (path.relative_to(root or first).as_posix() if len(item.paths) > 1 else "", file["sha256"])
+        for path, file in zip(item.paths, files, strict=True)
+    ]
     identifier = hashlib.sha256(repr(sorted(inner)).encode()).hexdigest()[:ID_LENGTH]
     companions = _companions(item.kind, first, folder, descriptions)
     recording = Recording(
-        identifier, item.kind, name, str(folder), files, tuple(p.relative_to(folder).as_posix() for p in companions), jurisdiction=jurisdiction
+        identifier,
+        item.kind,
+        name,
+        str(folder),
+        files,
+        tuple(p.relative_to(folder).as_posix() for p in companions),
+        jurisdiction=jurisdiction,
     )
     return replace(recording, identity=_identity(recording, companions))
 

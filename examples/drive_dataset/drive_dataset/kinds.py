@@ -15,7 +15,8 @@ from pathlib import Path
 from drive_dataset.errors import Archive, Bomb, EmptyFile, NotARecording, SparseFile
 
 MDF, COMMA2K19, ROS1, ROS2, MCAP, VIDEO, LIDAR, POSES = "mdf", "comma2k19", "ros1", "ros2", "mcap", "video", "lidar", "poses"
-DBC, SENSOR, IMAGE, ARRAY, SQLITE, TEXT = "dbc", "sensor metadata", "image", "array", "sqlite", "text"  # beside recordings, or parts of them
+# Beside recordings, or parts of them:
+DBC, SENSOR, IMAGE, ARRAY, SQLITE, TEXT = "dbc", "sensor metadata", "image", "array", "sqlite", "text"
 RECORDING_KINDS = (MDF, COMMA2K19, ROS1, ROS2, MCAP, VIDEO, LIDAR, POSES)
 
 HEAD_BYTES = 4096

@@ -37,7 +37,7 @@ POLICIES = {
     policy.jurisdiction: policy
     for policy in (
         Policy("dk", ((54.5, 8.0, 57.8, 12.7), (54.9, 14.6, 55.4, 15.3)), grid_degrees=0.002, trim_metres=200),
-        Policy("us", ((24.4, -125.0, 49.4, -66.9), (18.9, -160.3, 22.3, -154.8), (51.2, -179.2, 71.4, -129.9)), grid_degrees=0.001, trim_metres=100),
+        Policy("us", ((24.4, -125.0, 49.4, -66.9), (18.9, -160.3, 22.3, -154.8)), grid_degrees=0.001, trim_metres=100),
         Policy("de", ((47.2, 5.8, 55.1, 15.1),), grid_degrees=0.002, trim_metres=300),
         Policy("cn", ((18.1, 73.5, 53.6, 134.8),), grid_degrees=None, trim_metres=0),
     )
@@ -102,7 +102,8 @@ def _refuse_foreign(synchronised: Synchronised, policy: Policy, latitude: np.nda
         inside |= (latitude >= south) & (latitude <= north) & (longitude >= west) & (longitude <= east)
     if inside.mean() < 0.5:
         raise ForeignRecording(
-            f"{1 - inside.mean():.0%} of its places lie outside '{policy.jurisdiction}', where it was brought", record=synchronised.recording
+            f"{1 - inside.mean():.0%} of its places lie outside '{policy.jurisdiction}', where it was brought",
+            record=synchronised.recording,
         )
 
 

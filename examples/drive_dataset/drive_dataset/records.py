@@ -35,6 +35,11 @@ class Recording:
     def paths(self) -> list[Path]:
         return [Path(self.folder) / file["path"] for file in self.files]
 
+    def device(self) -> str:
+        """What made it, where the recording says so: `identity` is kind | device | first instant."""
+        parts = (self.identity or "").split("|")
+        return "|".join(parts[:2]) if len(parts) == 3 and parts[1] else ""
+
     def document(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -145,7 +150,9 @@ def _summary(decoded: Decoded) -> dict[str, Any]:
         "start": start,
         "end": end,
         "signals": {s.name: {"unit": s.unit, "count": len(s.t)} for s in decoded.signals},
-        "frames": [{"stream": f.stream, "source": f.source, "width": f.width, "height": f.height, "count": len(f.t)} for f in decoded.frames],
+        "frames": [
+            {"stream": f.stream, "source": f.source, "width": f.width, "height": f.height, "count": len(f.t)} for f in decoded.frames
+        ],
         "sweeps": None if decoded.sweeps is None else {k: getattr(decoded.sweeps, k) for k in ("rows", "columns", "source")},
         "poses": None if decoded.poses is None else {"frame": decoded.poses.frame, "count": len(decoded.poses.t)},
         "facts": decoded.facts,

@@ -39,7 +39,13 @@ def repair(decoded: Decoded) -> Decoded:
     for signal in decoded.signals:
         if signal.name in RANGES:
             low, high = RANGES[signal.name]
-            _drop(decoded, signal, (signal.value < low) | (signal.value > high), "impossible", f"samples outside {low:g}…{high:g} {signal.unit}")
+            _drop(
+                decoded,
+                signal,
+                (signal.value < low) | (signal.value > high),
+                "impossible",
+                f"samples outside {low:g}…{high:g} {signal.unit}",
+            )
         _gaps(decoded, signal.name, signal.t)
     decoded.signals = [signal for signal in decoded.signals if len(signal.t)]
     for frames in decoded.frames:
@@ -86,7 +92,9 @@ def _order(decoded: Decoded, signal: Signal) -> None:
         interval = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
         for at in resets:
             signal.t[at + 1 :] += signal.t[at] - signal.t[at + 1] + interval
-        decoded.findings.append(Finding("clock_reset", f"the clock was set back {len(resets)} times; what follows was moved after it", signal.name))
+        decoded.findings.append(
+            Finding("clock_reset", f"the clock was set back {len(resets)} times; what follows was moved after it", signal.name)
+        )
     count = int(np.count_nonzero(np.diff(signal.t) < 0))
     if count:
         order = np.argsort(signal.t, kind="stable")
@@ -99,7 +107,9 @@ def _order_frames(decoded: Decoded, stream: str, t: np.ndarray) -> None:
     count = int(np.count_nonzero(np.diff(t) < 0))
     if count:
         np.maximum.accumulate(t, out=t)
-        decoded.findings.append(Finding("time_backwards", f"{count:,} frames are stamped before the one before; their time is held", stream))
+        decoded.findings.append(
+            Finding("time_backwards", f"{count:,} frames are stamped before the one before; their time is held", stream)
+        )
 
 
 def _gaps(decoded: Decoded, name: str, t: np.ndarray) -> None:
@@ -169,7 +179,9 @@ def _speed_unit(decoded: Decoded) -> None:
     for unit, factor in (("km/h", 3.6), ("mph", 1 / 0.44704)):
         if ratio is not None and abs(ratio / factor - 1) < RATIO_TOLERANCE:
             speed.value = speed.value / factor
-            decoded.findings.append(Finding("wrong_unit", f"{unit}, said to be m/s ({ratio:.2f} × the speed over ground); converted", SPEED))
+            decoded.findings.append(
+                Finding("wrong_unit", f"{unit}, said to be m/s ({ratio:.2f} × the speed over ground); converted", SPEED)
+            )
 
 
 def _acceleration_unit(decoded: Decoded) -> None:

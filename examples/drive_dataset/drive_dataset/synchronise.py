@@ -96,7 +96,11 @@ def _from_poses(decoded: Decoded) -> list[Signal]:
     signals = [Signal(SPEED, "m/s", poses.t, velocity)]
     if poses.frame == "ecef":
         latitude, longitude, altitude = geodetic(poses.position)
-        signals += [Signal(LATITUDE, "deg", poses.t, latitude), Signal(LONGITUDE, "deg", poses.t, longitude), Signal(ALTITUDE, "m", poses.t, altitude)]
+        signals += [
+            Signal(LATITUDE, "deg", poses.t, latitude),
+            Signal(LONGITUDE, "deg", poses.t, longitude),
+            Signal(ALTITUDE, "m", poses.t, altitude),
+        ]
     return signals
 
 

@@ -16,8 +16,8 @@ from drive_dataset.kinds import ARRAY, VIDEO, kind_of_file
 from drive_dataset.records import SINCE_START, UNIX, Decoded, Frames, Poses, Recording, Signal
 
 MOST_ARRAY_BYTES = 2 << 30
-HALF_LANE_METRES = 1.5
 SANE_DISAGREEMENT_SECONDS = 60.0
+HALF_LANE_METRES = 1.5
 
 _CHANNELS: dict[str, tuple[tuple[str, str], ...]] = {
     "CAN/speed": (("speed", "m/s"),),
@@ -147,8 +147,7 @@ def _to_unix(decoded: Decoded) -> None:
     difference = stamp.value / 1000 - stamp.t
     offset = float(np.median(difference))
     spread = float(np.percentile(np.abs(difference - offset), 95))
-    if spread > HALF_LANE_METRES = 1.5
-SANE_DISAGREEMENT_SECONDS:
+    if spread > SANE_DISAGREEMENT_SECONDS:
         raise ClocksApart(f"the device's clock and the satellites' part by {spread:,.0f} s within one segment")
     decoded.clock = UNIX
     decoded.facts["clock_offset_spread_seconds"] = round(spread, 6)
@@ -163,5 +162,5 @@ def identity(recording_paths: list[Path]) -> str | None:
     for path in recording_paths:
         if path.as_posix().endswith("global_pose/frame_gps_times"):
             week, second = np.load(path, allow_pickle=False)[0]
-            return f"comma2k19 {week:.0f} {second:.6f}"
+            return f"comma2k19||{week:.0f}w{second:.6f}"
     return None

@@ -6,6 +6,7 @@ capture that none fits is refused by name. Times are Unix seconds of the capture
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -85,4 +86,12 @@ def identity(path: Path, metadata: list[Path]) -> str | None:
     if head[:4] != b"\xd4\xc3\xb2\xa1" or len(head) < 40:
         return None
     second, fraction = np.frombuffer(head[24:32], "<u4")
-    return f"lidar {','.join(sorted(m.name for m in metadata))} {second}.{fraction:06d}"
+    return f"lidar|{_serial(metadata)}|{second}.{fraction:06d}"
+
+
+def _serial(metadata: list[Path]) -> str:
+    """Of the only sensor that is described; where there are several, nobody can tell without trying."""
+    if len(metadata) != 1:
+        return ""
+    found = re.search(r'"prod_sn"\s*:\s*"([^"]*)"', metadata[0].read_text(errors="ignore"))
+    return found.group(1) if found else ""

@@ -86,4 +86,4 @@ def identity(path: Path) -> str:
         serial = re.search(r'name="serial number"[^>]*>\s*([^<\s]+)', comment)
         frames = can_frames(mdf)
         first = float(frames.t[0]) if len(frames.t) else 0.0
-        return f"mdf {serial.group(1) if serial else '-'} {mdf.header.start_time.timestamp() + first:.6f}"
+        return f"mdf|{serial.group(1) if serial else ''}|{mdf.header.start_time.timestamp() + first:.6f}"

@@ -53,7 +53,9 @@ def bag_root(paths: list[Path], kind: str) -> Path:
     return paths[0].parent if kind == "ros2" else paths[0]
 
 
-def messages(paths: list[Path], kind: str, findings: list[Finding], topics: frozenset[str] | None = None) -> Iterator[tuple[str, str, float, Any]]:
+def messages(
+    paths: list[Path], kind: str, findings: list[Finding], topics: frozenset[str] | None = None
+) -> Iterator[tuple[str, str, float, Any]]:
     """(topic, type, seconds when received, message) in the order of the file."""
     return _of_mcap(paths[0], findings, topics) if kind == MCAP else _of_bag(bag_root(paths, kind), findings, topics)
 
@@ -225,7 +227,7 @@ def to_pixels(message: Any) -> np.ndarray | None:
 def pictures(source: Path, kind: str, topic: str, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """The images of a topic with these numbers, as BGR pixels."""
     paths = sorted(source.iterdir()) if source.is_dir() else [source]
-    remaining = set(int(number) for number in wanted)
+    remaining = {int(number) for number in wanted}
     for number, (_, _, _, message) in enumerate(messages(paths, kind, [], frozenset({topic}))):
         if number in remaining:
             image = to_pixels(message)

@@ -42,7 +42,9 @@ def decode(recording: Recording) -> Decoded:
     decoded.frames = [Frames("camera", seconds, str(path), about.width, about.height)]
     decoded.facts = {"codec": about.codec, "frames": about.frames, "key_frames": about.key_frames}
     if about.broken:
-        decoded.findings.append(Finding("truncated", f"the video ends in {about.broken}; {about.frames} frames before it are used", path.name))
+        decoded.findings.append(
+            Finding("truncated", f"the video ends in {about.broken}; {about.frames} frames before it are used", path.name)
+        )
     return decoded
 
 
@@ -88,7 +90,7 @@ def pictures(path: Path, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]
     """The frames with these numbers (ascending) as BGR pixels: decoding starts at the key frame before the first one."""
     if not len(wanted):
         return
-    remaining = set(int(number) for number in wanted)
+    remaining = {int(number) for number in wanted}
     with open_video(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
