@@ -61,14 +61,16 @@ class Room:
     def empty(cls, room: Room) -> Room:
         """The fleet as if nothing ran on it, measured as in `room`."""
         fleet = room.fleet
-        score = (fleet.capacity * room.nodes.scale[:, None]).astype(np.int64).sum(axis=0).astype(np.int32)
+        score = (fleet.capacity * room.nodes.scale[:, None]).astype(np.int64).sum(axis=0)
         closed = np.zeros(len(fleet.ids), np.bool_)
-        nodes = Nodes(fleet.capacity.copy(), fleet.device_capacity(), closed, room.nodes.tie, score, room.nodes.scale)
+        nodes = room.nodes._replace(free=fleet.capacity.copy(), devices=fleet.device_capacity(), closed=closed, score=score)
         return cls(fleet, nodes)
 
     def detach(self) -> None:
         """Keep what is said here: the columns are about to change."""
-        self._hold(Nodes(*(values.copy() for values in self.nodes)))
+        nodes = self.nodes
+        own = {name: getattr(nodes, name).copy() for name in ("free", "devices", "closed", "tie", "score", "model", "value", "points")}
+        self._hold(nodes._replace(**own))
         self._journal = None
 
     def hopeless(self, variant: Variant) -> bool:

@@ -8,6 +8,7 @@ lists the rows whose state has changed, in order, for whoever keeps something th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bushel.domain.resources import GPU_PREFIX
+from bushel.domain.resources import CPU, GPU_PREFIX, MEMORY
 from bushel.scheduling.entities import Cluster, LiveAttempt, Node, Run
 
 Integers = npt.NDArray[np.int64]
@@ -50,6 +51,7 @@ class Fleet:
         self.unpinned: Integers = np.zeros((0, 0), np.int64)  # model × node: runs whose devices are not known
         self.maintained: dict[int, tuple[tuple[float, float], ...]] = {}  # row → windows, of nodes that have some
         self.touched: list[int] = []
+        self.live_tasks: Counter[tuple[int, int, int, str]] = Counter()  # with accelerators: CPU, memory, accelerators, model
         self.labels: dict[str, Integers] = {}
         self.places: dict[str, Integers] = {}
         self.structure = 0  # grows when anything but what is held changes
@@ -204,6 +206,7 @@ class Fleet:
         if key in self.attempts:
             self.remove_attempt(*key)
         self.attempts[key] = attempt
+        self._count_live(attempt, 1)
         for run in attempt.runs:
             row = self.row_of.get(run.node_id)
             if row is None:
@@ -213,6 +216,8 @@ class Fleet:
 
     def remove_attempt(self, job_id: int, index: int) -> LiveAttempt | None:
         attempt = self.attempts.pop((job_id, index), None)
+        if attempt is not None:
+            self._count_live(attempt, -1)
         for run in attempt.runs if attempt else ():
             row = self.row_of.get(run.node_id)
             if row is not None:
@@ -222,6 +227,15 @@ class Fleet:
                 if not keys:
                     del self._homeless[run.node_id]
         return attempt
+
+    def _count_live(self, attempt: LiveAttempt, sign: int) -> None:
+        for run in attempt.runs:
+            for name, amount in run.amounts.items():
+                if name.startswith(GPU_PREFIX):
+                    kind = run.amounts.get(CPU, 0), run.amounts.get(MEMORY, 0), amount, name.removeprefix(GPU_PREFIX)
+                    self.live_tasks[kind] += sign * (run.stop - run.first)
+                    if not self.live_tasks[kind]:
+                        del self.live_tasks[kind]
 
     # How it is kept ------------------------------------------------------------------------------------------------
 

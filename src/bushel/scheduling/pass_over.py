@@ -46,7 +46,7 @@ class Pass:
         self.space = space = snapshot.workspace
         lines = snapshot.lines
         most = min(policy.starts_limit, int(lines.elements[: lines.count].sum()))
-        self._window_until = space.begin(self.fleet, lines.shapes, now_seconds, most)
+        self._window_until = space.begin(self.fleet, lines, now_seconds, most)
         self.room = Room(self.fleet, space.nodes, space)
         space.lend(self.room)
         present = np.unique(lines.klass[: lines.count][lines.length[: lines.count] > 0]).tolist()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bushel.domain.job import GroupShape
-from bushel.domain.resources import GPU_PREFIX
+from bushel.domain.resources import CPU, GPU_PREFIX, MEMORY
 from bushel.scheduling.entities import ShapeClass
 from bushel.scheduling.fleet import DEVICE_MILLI, Integers
 from bushel.scheduling.kernels.tables import Ways
@@ -70,6 +70,7 @@ class WayTable:
         self.count += 1
         self.amounts.append(amounts)
         table.mask[way], table.rank[way] = mask, rank
+        table.cpu[way], table.memory[way] = amounts.get(CPU, 0), amounts.get(MEMORY, 0)
         plain = [(self._columns[name], amount) for name, amount in amounts.items() if name != device]
         for place, (column, amount) in enumerate(plain):
             table.columns[way, place], table.amounts[way, place] = column, amount
@@ -89,6 +90,8 @@ class WayTable:
         width = len(self._columns)
         return Ways(
             mask=np.zeros(ways, np.int32),
+            cpu=np.zeros(ways, np.int64),
+            memory=np.zeros(ways, np.int64),
             columns=np.full((ways, width), -1, np.int32),
             amounts=np.zeros((ways, width), np.int64),
             model=np.full(ways, -1, np.int32),

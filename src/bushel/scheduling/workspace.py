@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bushel.domain.job import Constraints
-from bushel.domain.resources import GPU_PREFIX
+from bushel.domain.resources import CPU, GPU_PREFIX, MEMORY
 from bushel.scheduling.entities import ShapeClass
 from bushel.scheduling.feasibility import allowed_nodes
-from bushel.scheduling.fleet import Fleet, Integers
+from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers
+from bushel.scheduling.kernels.mode import twin
+from bushel.scheduling.kernels.rows import measure_all
 from bushel.scheduling.kernels.tables import BLOCK, IMPOSSIBLE, LOG_LENGTH, SINGLE, TOGETHER, Array, Classes, Log, Nodes, Rows, new_state
+from bushel.scheduling.learnt import Learnt
+from bushel.scheduling.packing.value import POINTS
 from bushel.scheduling.ways import WayTable
 
 if TYPE_CHECKING:
     from bushel.scheduling.classes import ShapeNumbers
     from bushel.scheduling.fit import Room
+    from bushel.scheduling.lines import Lines
 
 SCORE_UNIT = 1 << 20
 _ACCELERATOR_WEIGHT = 4
@@ -42,9 +47,11 @@ class Workspace:
     def __init__(self) -> None:
         self._fleet: Fleet | None = None
         self._lent: weakref.ref[Room] | None = None
+        self._learnt = Learnt()
 
-    def begin(self, fleet: Fleet, shapes: ShapeNumbers, now_seconds: float, room_for: int) -> float | None:
+    def begin(self, fleet: Fleet, lines: Lines, now_seconds: float, room_for: int) -> float | None:
         """Bring all up to date for a plan of up to `room_for` changes. When time alone changes which nodes may be used."""
+        shapes = lines.shapes
         lent = self._lent() if self._lent is not None else None
         if lent is not None:
             lent.detach()
@@ -54,10 +61,16 @@ class Workspace:
             self._renew_classes(fleet, shapes)
         if self._structure != fleet.structure:
             self._follow_structure(fleet)
+        packing = self._learnt.tables(fleet, lines)
+        if packing is not self.nodes.packing:
+            self.nodes = self.nodes._replace(packing=packing)
+            self._stale = True
         changed = {*fleet.touched, *self._log.rows[self._synced : self.state[LOG_LENGTH]].tolist(), *self._unlogged}
         fleet.touched.clear()
         self._unlogged.clear()
         self._follow(fleet, np.array(sorted(changed), np.int64))
+        if self._stale:
+            self._measure_again()
         until = self._maintenance(fleet, now_seconds)
         self._synced = int(self.state[LOG_LENGTH])
         self.make_room(room_for + 64)
@@ -75,7 +88,7 @@ class Workspace:
 
     def _renew(self, fleet: Fleet) -> None:
         self._fleet, self._known_extent = fleet, self._extent(fleet)
-        self._structure = -1
+        self._structure, self._stale = -1, True
         count = len(fleet.ids)
         width = len(fleet.column_of)
         self.nodes = Nodes(
@@ -83,8 +96,17 @@ class Workspace:
             fleet.device_free(),
             np.zeros(count, np.bool_),
             np.zeros(count, np.int64),
-            np.zeros(count, np.int32),
+            np.zeros(count, np.int64),
             np.zeros(width, np.float64),
+            np.zeros((len(fleet.model_of), count), np.int16),
+            np.full(count, -1, np.int32),
+            np.zeros(count, np.float64),
+            np.zeros(count, np.int32),
+            fleet.column_of.get(CPU, 0),
+            fleet.column_of.get(MEMORY, 0),
+            1,
+            1,
+            None,
         )
         self.state = new_state()
         self._log = Log(np.zeros(4096, np.int32), np.full(count, -1, np.int64))
@@ -135,11 +157,13 @@ class Workspace:
         self.nodes.tie[:] = tie
         if not np.array_equal(scale, self.nodes.scale):
             self.nodes.scale[:] = scale
-            self._score(np.arange(len(fleet.ids)))
             moved = True
+        if len(largest):
+            self.nodes = self.nodes._replace(largest_cpu=int(largest[self.nodes.cpu]), largest_memory=int(largest[self.nodes.memory]))
+        self._follow_devices(fleet)
+        self._follow_order(fleet)
         self._witness = {} if fresh else self._witness
-        if moved or fresh:
-            self._forget_rows()
+        self._stale = self._stale or moved or fresh
         masks = self._masks
         if len(masks):
             self._masks = np.stack([self._mask(fleet, shape, single) for shape, single in self._mask_shapes])
@@ -149,6 +173,35 @@ class Workspace:
         """1 where it is allowed, 2 where only as a last choice."""
         allowed = allowed_nodes(fleet, shape)
         return np.where(fleet.probation & allowed, 2 if single and shape.retryable else 0, allowed).astype(np.int8)
+
+    def _follow_devices(self, fleet: Fleet) -> None:
+        """How many each node has, and the model of most of them."""
+        most = np.zeros(len(fleet.ids), np.int16)
+        self.nodes.model[:] = -1
+        for name in fleet.gpu_models():  # by name, so that of equally many the same is taken whatever the history
+            column = fleet.column_of[GPU_PREFIX + name]
+            model = fleet.model_of[column]
+            counts = (fleet.capacity[column] // DEVICE_MILLI).astype(np.int16)
+            self.nodes.counts[model] = counts
+            self.nodes.model[counts > most] = model
+            most = np.maximum(most, counts)
+
+    def _follow_order(self, fleet: Fleet) -> None:
+        """Place of each node, as a part of a power of two, so that a new node moves no other."""
+        known = np.flatnonzero(fleet.ids != 0)
+        points = np.zeros(len(fleet.ids), np.int32)
+        ranks = np.empty(len(known), np.int64)
+        ranks[np.argsort(self.nodes.tie[known], kind="stable")] = np.arange(len(known))
+        points[known] = ranks * POINTS // (1 << max(0, len(known) - 1).bit_length())
+        moved = np.flatnonzero(points != self.nodes.points)
+        self.nodes.points[:] = points
+        self._unlogged.extend(moved.tolist())
+
+    def _measure_again(self) -> None:
+        """All scores, values and keys."""
+        self._stale = False
+        self._forget_rows()
+        twin(measure_all)(self.nodes, np.arange(len(self.nodes.closed)))
 
     def _forget_rows(self) -> None:
         self._slot[:] = -1
@@ -162,12 +215,8 @@ class Workspace:
         nodes.free[:, rows] = fleet.capacity[:, rows] - fleet.used[:, rows]
         nodes.devices[:, rows] = fleet.device_free(rows)
         nodes.closed[rows] = False
-        self._score(rows)
+        twin(measure_all)(nodes, rows)
         self._note(rows)
-
-    def _score(self, rows: Integers) -> None:
-        nodes = self.nodes
-        nodes.score[rows] = (nodes.free[:, rows] * nodes.scale[:, None]).astype(np.int64).sum(axis=0)
 
     def _note(self, rows: Integers) -> None:
         self.make_room(len(rows))

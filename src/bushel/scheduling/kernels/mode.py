@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _kernels: list[FunctionType] = []
+_inner: set[FunctionType] = set()
 _twins: dict[Callable[..., Any], Callable[..., Any]] = {}
 _serving = False
 
@@ -25,6 +26,12 @@ def kernel(function: AnyFunction) -> AnyFunction:
     """A function over arrays and numbers, in the part of Python that can be compiled. It may call other kernels by name."""
     _kernels.append(cast(FunctionType, function))
     return function
+
+
+def inner_kernel(function: AnyFunction) -> AnyFunction:
+    """A kernel that its callers contain once compiled: for the innermost loops, where handing over arrays costs more than the work."""
+    _inner.add(cast(FunctionType, function))
+    return kernel(function)
 
 
 def twin(function: AnyFunction) -> AnyFunction:
@@ -70,7 +77,7 @@ def _make_twins() -> None:
         copy = FunctionType(plain.__code__, scope, plain.__name__, plain.__defaults__)
         copy.__qualname__ = f"{plain.__qualname__}_{digest}"
         copy.__module__ = plain.__module__
-        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy")(copy)
+        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=plain in _inner)(copy)
     for scope in scopes.values():
         for name, value in scope.items():
             if isinstance(value, FunctionType) and value in _twins:

@@ -21,6 +21,7 @@ from bushel.scheduling.kernels.tables import (
     Rows,
     Ways,
 )
+from bushel.scheduling.packing.value import choose_device, left_over, node_key, node_value
 
 
 @kernel
@@ -47,8 +48,27 @@ def key_of(nodes: Nodes, ways: Ways, rows: Rows, way: int, row: int) -> int:
                     break
         if missing > 0:
             return NEVER
-    key = int(nodes.score[row])
+    key = node_cost(nodes, ways, way, row)
     return key + LAST_CHOICE if permission == 2 else key
+
+
+@kernel
+def node_cost(nodes: Nodes, ways: Ways, way: int, row: int) -> int:
+    """By packing, for a node on which the task fits."""
+    cpu, memory = ways.cpu[way], ways.memory[way]
+    cpu_free, memory_free = nodes.free[nodes.cpu, row], nodes.free[nodes.memory, row]
+    model = int(ways.model[way])
+    if model < 0:
+        model = int(nodes.model[row])
+    if model < 0:
+        return left_over(cpu_free - cpu, memory_free - memory, nodes.largest_cpu, nodes.largest_memory)
+    count, devices = int(nodes.counts[model, row]), nodes.devices[model, row]
+    before = nodes.value[row]
+    if model != nodes.model[row]:
+        before = node_value(nodes.packing, cpu_free, memory_free, devices, count, model)
+    share, whole = ways.share[way], ways.devices[way]
+    points = nodes.points[row]
+    return node_key(nodes.packing, cpu, memory, whole, share, cpu_free, memory_free, devices, count, model, before, points, 0)
 
 
 @kernel
@@ -143,17 +163,23 @@ def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -
             break
         nodes.free[column, row] -= ways.amounts[way, place]
     chosen = 0
-    model = ways.model[way]
+    model = int(ways.model[way])
     if model >= 0:
         share = ways.share[way]
         if share > 0:
-            fullest = -1
-            for device in range(nodes.devices.shape[2]):
-                left = nodes.devices[model, row, device]
-                if left >= share and (fullest < 0 or left < nodes.devices[model, row, fullest]):
-                    fullest = device
-            nodes.devices[model, row, fullest] -= share
-            chosen = 1 << fullest
+            device = choose_device(
+                nodes.packing,
+                ways.cpu[way],
+                ways.memory[way],
+                share,
+                nodes.free[nodes.cpu, row] + ways.cpu[way],  # as it was before
+                nodes.free[nodes.memory, row] + ways.memory[way],
+                nodes.devices[model, row],
+                int(nodes.counts[model, row]),
+                model,
+            )
+            nodes.devices[model, row, device] -= share
+            chosen = 1 << device
         else:
             missing = ways.devices[way]
             for device in range(nodes.devices.shape[2]):
@@ -169,10 +195,27 @@ def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -
 @kernel
 def changed(nodes: Nodes, log: Log, state: Array, row: int) -> None:
     """The state of a node is another now."""
+    measure(nodes, row)
+    log.rows[state[LOG_LENGTH]] = row
+    log.last[row] = state[LOG_LENGTH]
+    state[LOG_LENGTH] += 1
+
+
+@kernel
+def measure(nodes: Nodes, row: int) -> None:
+    """Its score and its value, from what it has free."""
     score = 0
     for column in range(nodes.free.shape[0]):
         score += int(nodes.free[column, row] * nodes.scale[column])
     nodes.score[row] = score
-    log.rows[state[LOG_LENGTH]] = row
-    log.last[row] = state[LOG_LENGTH]
-    state[LOG_LENGTH] += 1
+    model = int(nodes.model[row])
+    if model >= 0:
+        cpu_free, memory_free = nodes.free[nodes.cpu, row], nodes.free[nodes.memory, row]
+        count = int(nodes.counts[model, row])
+        nodes.value[row] = node_value(nodes.packing, cpu_free, memory_free, nodes.devices[model, row], count, model)
+
+
+@kernel
+def measure_all(nodes: Nodes, rows: Array) -> None:
+    for place in range(rows.shape[0]):
+        measure(nodes, rows[place])

@@ -77,12 +77,23 @@ class Nodes(NamedTuple):
     devices: Array  # [M, N, D] int16: free thousandths of each device
     closed: Array  # [N] bool: takes nothing more in this plan
     tie: Array  # [N] int64: of nodes with equal keys the smallest is taken
-    score: Array  # [N] int32: what is free, as one number
+    score: Array  # [N] int64: what is free, as one number
     scale: Array  # [R] float64
+    counts: Array  # [M, N] int16: devices that exist
+    model: Array  # [N] int32: the model of most of its devices, -1 for none
+    value: Array  # [N] float64: completion value with that model
+    points: Array  # [N] int32: place in the order of nodes
+    cpu: int  # their columns
+    memory: int
+    largest_cpu: int
+    largest_memory: int
+    packing: Any  # Tables of what was learnt
 
 
 class Ways(NamedTuple):
     mask: Array  # [W] int32
+    cpu: Array  # [W] int64
+    memory: Array  # [W] int64
     columns: Array  # [W, R] int32, ended by -1; accelerators apart
     amounts: Array  # [W, R] int64
     model: Array  # [W] int32, -1 for none
