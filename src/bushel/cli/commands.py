@@ -17,10 +17,11 @@ class Entry:
         self.help = help
 
 
-INSTALLATION, JOBS, CHANGES, PLATFORM, TENANCY, SELF = (
+INSTALLATION, JOBS, CHANGES, DATA, PLATFORM, TENANCY, SELF = (
     "This machine",
     "Jobs",
     "Change jobs",
+    "Pipelines and data",
     "Where jobs run",
     "Who may do what",
     "This command",
@@ -51,6 +52,7 @@ COMMANDS = {
 }
 
 GROUPS = {
+    "pipeline": Entry(DATA, "pipeline", "pipelines: plan, apply, run, follow, do again"),
     "queue": Entry(PLATFORM, "queue", "queues: shares, quotas, what waits"),
     "node": Entry(PLATFORM, "fleet", "nodes: capacity, limits, cordon"),
     "site": Entry(PLATFORM, "fleet", "sites: places under one operator and jurisdiction"),
@@ -64,7 +66,7 @@ GROUPS = {
     "schema": Entry(SELF, "schema", "JSON Schemas of what you write"),
 }
 
-SECTIONS = (JOBS, CHANGES, PLATFORM, TENANCY, INSTALLATION, SELF)
+SECTIONS = (JOBS, CHANGES, DATA, PLATFORM, TENANCY, INSTALLATION, SELF)
 
 SYNONYMS = {"create": "add", "new": "add", "delete": "remove", "rm": "remove", "list": "ls", "show": "get", "update": "set"}
 """What people also call the commands of a group. Not shown; there is one name for each."""

@@ -15,4 +15,15 @@ def _job(_: argparse.Namespace, session: Session) -> None:
     session.say(json.dumps(job_schema(), indent=2))
 
 
-VERBS = {"schema": {"job": Command("the schema of a job document", _job, output=False, connects=False)}}
+def _pipeline(_: argparse.Namespace, session: Session) -> None:
+    from bushel.spec.schema import pipeline_schema
+
+    session.say(json.dumps(pipeline_schema(), indent=2))
+
+
+VERBS = {
+    "schema": {
+        "job": Command("the schema of a job document", _job, output=False, connects=False),
+        "pipeline": Command("the schema of a pipeline document", _pipeline, output=False, connects=False),
+    }
+}

@@ -20,6 +20,7 @@ from bushel.client.errors import LogStreamLost, of_code, of_failure
 from bushel.client.http1 import TransportFailure
 from bushel.client.log_records import LogNotice, LogRecord, read_log_event
 from bushel.client.operations import datasets, events, fleet, jobs, logs, tenancy
+from bushel.client.pipeline_resources import AsyncPipelines
 from bushel.client.requests import document_of, folder_to_upload, map_document
 from bushel.client.uploads import choose_project
 from bushel.client.workdir import pack
@@ -163,6 +164,7 @@ class AsyncClient:
         self.roles = AsyncRoles(self._caller)
         self.tokens = AsyncTokens(self._caller)
         self.secrets = AsyncSecrets(self._caller)
+        self.pipelines = AsyncPipelines(self._caller)
         self.datasets = AsyncDatasets(self._caller)
         self.storage = AsyncStorage(self._caller)
 

@@ -18,6 +18,7 @@ from bushel.client.futures import JobFuture, Watcher
 from bushel.client.http1 import TransportFailure
 from bushel.client.log_records import LogNotice, LogRecord, read_log_event
 from bushel.client.operations import datasets, events, fleet, jobs, logs, tenancy
+from bushel.client.pipeline_resources import Pipelines
 from bushel.client.requests import document_of, folder_to_upload, map_document
 from bushel.client.streams import follow
 from bushel.client.uploads import only_project, upload
@@ -162,6 +163,7 @@ class Client:
         self.roles = Roles(self._caller)
         self.tokens = Tokens(self._caller)
         self.secrets = Secrets(self._caller)
+        self.pipelines = Pipelines(self._caller)
         self.datasets = Datasets(self._caller)
         self.storage = Storage(self._caller)
 
