@@ -63,7 +63,7 @@ def api(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for host, port, _ in serve(database, settings):
             admin = Client(host, port, made.token)
             world = World(admin, "home/main")
-            for make in (world.new_job, world.new_service, world.new_secret, world.new_queue):
+            for make in (world.new_job, world.new_service, world.new_secret, world.new_queue, world.pinned_dataset):
                 make()
             agent = admin.with_token(_agent_token(database, world.new_cluster()))
             yield Api(admin, agent, schemathesis.openapi.from_url(f"http://{host}:{port}/v1/openapi.json"))

@@ -8,6 +8,7 @@ from typing import Any
 from bushel.control.datasets import counts
 from bushel.control.storage_places import as_told
 from bushel.spec.dataset_views import DatasetView, FullVersionView, PartView, PlaceView, VersionView
+from bushel.spec.manifest import manifest_name
 from bushel.store import datasets, storage_places
 from bushel.store.database import Transaction
 
@@ -80,6 +81,7 @@ def full_version_view(tx: Transaction, row: Mapping[str, Any]) -> FullVersionVie
             "digest": view["digest"],
             "labels": view["labels"],
             "places": told,
+            "manifest": manifest_name(row),
         },
     }
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bushel.control import advance, backoff, dependencies, disk_retention, leases, retention, schedule
+from bushel.control import advance, backoff, dataset_keeping, dependencies, disk_retention, leases, retention, schedule
+from bushel.control.dataset_commit import DATASETS
 from bushel.control.elements import DEPENDENCIES, PIPELINES
 from bushel.control.runner import Controller, Step
 from bushel.store.database import SCHEDULE, Database
@@ -24,6 +25,7 @@ def controllers(state_folder: Path, lease_seconds: float) -> tuple[Controller, .
         *_CONTROLLERS,
         Controller("leases", partial(leases.start, lease_seconds), poll_seconds=1.0),
         Controller("disk", partial(disk_retention.start, state_folder), poll_seconds=3600.0),
+        Controller("datasets", partial(dataset_keeping.start, state_folder), poll_seconds=2.0, topics=frozenset({DATASETS})),
     )
 
 

@@ -18,6 +18,7 @@ from bushel.control.storage_places import as_told, choose
 from bushel.domain.errors import FieldProblem, InvalidDocument
 from bushel.domain.principal import Principal
 from bushel.spec.dataset import DatasetName
+from bushel.spec.manifest import manifest_name
 from bushel.store import datasets, scopes, storage_places
 from bushel.store.database import Event, Transaction
 
@@ -40,6 +41,7 @@ def resolve_input(tx: Transaction, principal: Principal, project_path: str, refe
         "digest": f"sha256:{bytes(row['digest']).hex()}",
         "labels": row["labels"],
         "places": [as_told(place) for place in places.values()],
+        "manifest": manifest_name(row),
     }
 
 

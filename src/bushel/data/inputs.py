@@ -20,7 +20,7 @@ from typing import Any
 
 from bushel.data import task
 from bushel.spec.dataset_labels import reachable
-from bushel.spec.manifest import PART_FILE, BadManifest, letters, read_part
+from bushel.spec.manifest import PART_FILE, BadManifest, check_version, letters, read_part
 from bushel.storage.place import Damaged, Missing, Place, open_place
 
 MANIFEST_WAIT_SECONDS = 60.0
@@ -124,6 +124,7 @@ class Version:
         self.number: int = told["version"]
         self.digest: str = told["digest"]
         self.labels: dict[str, Any] = dict(told.get("labels") or {})
+        self._object: str = told.get("manifest") or ""
         self._places = {place["name"]: place for place in told["places"]}
         self._parts = parts
 
@@ -153,9 +154,10 @@ class Version:
         Raises:
             KeyError: there is none of that name.
         """
-        return (
-            next(part for part in self.parts() if part.name == name) if any(p.name == name for p in self.parts()) else _no_part(self, name)
-        )
+        for part in self.parts():
+            if part.name == name:
+                return part
+        raise KeyError(f"version {self.number} of {self.dataset} has no part {name}")
 
     def _listed(self) -> list[Part]:
         document = self._manifest()
@@ -167,21 +169,24 @@ class Version:
         if not near:
             names = "; ".join(f"{place['name']} is bound to {', '.join(place['sites'])}" for place in self._places.values())
             raise Elsewhere(f"{self.dataset} version {self.number} cannot be read at {task.site() or 'no site'}: {names}")
-        name = f"versions/{letters(self.digest)}.json.gz"
         deadline, pause = time.monotonic() + MANIFEST_WAIT_SECONDS, 0.05
         while True:
             for place in near:
                 try:
-                    return json.loads(gzip.decompress(_opened(place).read(name)))
+                    return self._checked(place["name"], _opened(place).read(self._object))
                 except Missing:
                     if time.monotonic() > deadline:
                         raise
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 
-
-def _no_part(version: Version, name: str) -> Part:
-    raise KeyError(f"version {version.number} of {version.dataset} has no part {name}")
+    def _checked(self, place: str, packed: bytes) -> dict[str, Any]:
+        document = json.loads(gzip.decompress(packed))
+        try:
+            check_version(document, self.digest)
+        except BadManifest as error:
+            raise Damaged(f"{place}: {self._object}: {error}") from error
+        return document
 
 
 def input(name: str) -> Version:

@@ -107,6 +107,22 @@ def version_digest(header: Mapping[str, Any], parts: Iterable[tuple[str, str]]) 
     return hashed.digest()
 
 
+def manifest_name(row: Mapping[str, Any]) -> str:
+    """The object that lists a version's parts; `row` has its digest and number in the database."""
+    return f"versions/{bytes(row['digest']).hex()}-{row['id']}.json.gz"
+
+
+def check_version(document: Mapping[str, Any], digest: str) -> None:
+    """
+    Raises:
+        BadManifest: it is not the manifest of the version with that digest.
+    """
+    header = {name: document[name] for name in ("labels", "schema", "statistics", "counts")}
+    found = version_digest(header, ((part["name"], part["digest"]) for part in document["parts"])).hex()
+    if f"sha256:{found}" != digest:
+        raise BadManifest(f"the manifest has the digest sha256:{found} and should have {digest}")
+
+
 def header_of(labels: Mapping[str, Any], total: Total) -> dict[str, Any]:
     """What of a version is hashed besides its parts."""
     return {"labels": dict(labels), "schema": total.schema, "statistics": total.statistics, "counts": total.counts}
