@@ -25,7 +25,7 @@ class Node:
     own: bool
     weight: int
     promised: dict[str, Fraction]
-    top: dict[str, Fraction | float]
+    top: Mapping[str, Fraction | float]
     withheld: dict[str, Fraction]
     parent: Node | None = None
     children: list[Node] = field(default_factory=list)
@@ -48,7 +48,8 @@ class Node:
 
 def grow(queues: Sequence[Queue], capacity: Mapping[str, int | Fraction], demands: Sequence[Demand]) -> Node:
     def visit(queue: Queue, parent: Node) -> Node:
-        node = Node(queue.id, False, queue.weight, {}, {}, {}, parent)
+        tops: dict[str, Fraction | float] = {}
+        node = Node(queue.id, False, queue.weight, {}, tops, {}, parent)
         below = sorted((other for other in queues if other.parent_id == queue.id), key=lambda other: (other.name, other.id))
         if below:
             node.children.append(
@@ -61,7 +62,7 @@ def grow(queues: Sequence[Queue], capacity: Mapping[str, int | Fraction], demand
         for r in capacity:
             parts = [node.promised[other] for other in capacity if other.startswith(r + "/")]
             node.promised[r] = max([node.promised[r], sum(parts, ZERO)])
-            node.top[r] = min(queue.quota.get(r, inf), node.promised[r] + (queue.borrowing or {}).get(r, inf))
+            tops[r] = min(queue.quota.get(r, inf), node.promised[r] + (queue.borrowing or {}).get(r, inf))
             kept_back = max(ZERO, node.promised[r] - (queue.lending or {}).get(r, inf))
             node.withheld[r] = Fraction(min(kept_back, node.top[r]))
         return node
@@ -135,7 +136,7 @@ class Reference:
         self.nodes = list(self.root.walk())
         self.floor = {(node, r): min(node.withheld[r], slices[r][node]) for node in self.nodes for r in slices}
         self.shapes = [(node, kind) for node in self.nodes for kind in node.wants]
-        self.served = {shape: ZERO for shape in self.shapes}
+        self.served = dict.fromkeys(self.shapes, ZERO)
         for at in self.nodes:
             self._fill(at)
 
@@ -146,7 +147,8 @@ class Reference:
         made.root = at
         below = list(at.walk())
         limits = {r: other.slices[r][at] for r in other.slices}
-        above, at.parent, tops, at.top = at.parent, None, at.top, {**limits}
+        above, tops = at.parent, at.top
+        at.parent, at.top = None, dict(limits)
         try:
             made._solve({r: {node: other.slices[r][node] for node in below} for r in other.slices})
         finally:

@@ -16,7 +16,7 @@ from bushel.scheduling.fairness import Demand, FairShares, Shares
 from tests.scheduling.fairness.reference import Reference
 
 RESOURCES = ("cpu", "gpu", "old")
-CASES = int(os.environ.get("BUSHEL_FAIRNESS_CASES", "40"))
+CASES = int(os.environ.get("BUSHEL_FAIRNESS_CASES", "20"))
 """How many cases a property is tried on; 2000 is a matter of half an hour."""
 
 TRIED = settings(
