@@ -18,6 +18,7 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _kernels: list[FunctionType] = []
 _inner: set[FunctionType] = set()
+_lean: set[FunctionType] = set()
 _twins: dict[Callable[..., Any], Callable[..., Any]] = {}
 _serving = False
 
@@ -28,10 +29,16 @@ def kernel(function: AnyFunction) -> AnyFunction:
     return function
 
 
-def inner_kernel(function: AnyFunction) -> AnyFunction:
-    """A kernel that its callers contain once compiled: for the innermost loops, where handing over arrays costs more than the work."""
-    _inner.add(cast(FunctionType, function))
+def lean_kernel(function: AnyFunction) -> AnyFunction:
+    """A kernel that makes no array and returns none: its twin does not count references, which costs more than a small step itself."""
+    _lean.add(cast(FunctionType, function))
     return kernel(function)
+
+
+def inner_kernel(function: AnyFunction) -> AnyFunction:
+    """A lean kernel that its callers contain once compiled: for innermost loops, where handing over arrays costs more than the work."""
+    _inner.add(cast(FunctionType, function))
+    return lean_kernel(function)
 
 
 def twin(function: AnyFunction) -> AnyFunction:
@@ -77,7 +84,7 @@ def _make_twins() -> None:
         copy = FunctionType(plain.__code__, scope, plain.__name__, plain.__defaults__)
         copy.__qualname__ = f"{plain.__qualname__}_{digest}"
         copy.__module__ = plain.__module__
-        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=plain in _inner)(copy)
+        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=plain in _inner, _nrt=plain not in _lean)(copy)
     for scope in scopes.values():
         for name, value in scope.items():
             if isinstance(value, FunctionType) and value in _twins:
@@ -86,7 +93,7 @@ def _make_twins() -> None:
 
 def _digest() -> str:
     """Of all kernels: a compiled kernel contains those that it calls."""
-    sources = sorted({plain.__code__.co_filename for plain in _kernels})
+    sources = sorted({__file__, *(plain.__code__.co_filename for plain in _kernels)})
     whole = hashlib.sha256()
     for source in sources:
         with open(source, "rb") as file:

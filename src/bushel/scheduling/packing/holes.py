@@ -69,8 +69,10 @@ def _best_filling(sizes: list[int], worth: Floats) -> Floats:
     """The most that shares in a hole of each size can be worth together."""
     best = np.zeros(DEVICE_MILLI + 1)
     numbers = np.array(sizes, np.int64)
-    for hole in range(int(numbers[0]), DEVICE_MILLI + 1):
-        fitting = int(np.searchsorted(numbers, hole, side="right"))
+    fitting = 0
+    for hole in range(sizes[0], DEVICE_MILLI + 1):
+        while fitting < len(sizes) and sizes[fitting] <= hole:
+            fitting += 1
         best[hole] = max(best[hole - 1], float((best[hole - numbers[:fitting]] + worth[:fitting]).max()))
     return best
 

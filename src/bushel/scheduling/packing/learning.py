@@ -7,9 +7,11 @@ equal tables, bit for bit. No durations, no order of arrival and no future enter
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +45,22 @@ class Demand(NamedTuple):
         return self.whole * DEVICE_MILLI + self.share
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Learned:
-    fill: Tables
-    steady: Tables
+    """The tables of each preset are made when they are first asked for."""
+
+    demands: tuple[Demand, ...]
+    holes: Floats
+    models: int
+    most_devices: int
+
+    @cached_property
+    def fill(self) -> Tables:
+        return _tables(self.demands, self.holes, FILL, self.models, self.most_devices)
+
+    @cached_property
+    def steady(self) -> Tables:
+        return _tables(self.demands, self.holes, STEADY, self.models, self.most_devices)
 
 
 _remembered: OrderedDict[tuple[tuple[Demand, ...], int, int], Learned] = OrderedDict()
@@ -61,8 +75,7 @@ def learn(demands: Iterable[Demand], models: int, most_devices: int) -> Learned:
         shares = [(d.share, d.count) for d in seen if d.share]
         sizes = sorted({share for share, _ in shares})
         holes = hole_prices(sizes, [math.fsum(count for share, count in shares if share == size) for size in sizes])
-        found = Learned(*(_tables(seen, holes, preset, models, most_devices) for preset in (FILL, STEADY)))
-        _remembered[name] = found
+        found = _remembered[name] = Learned(seen, holes, models, most_devices)
         while len(_remembered) > _REMEMBERED:
             _remembered.popitem(last=False)
     _remembered.move_to_end(name)
@@ -145,7 +158,7 @@ def _usable(
     several_at = len(sizes) + 1
     for model, some in enumerate(by_model):
         for d, weight in some:
-            at = (model, int(np.searchsorted(cpu[model], d.cpu)) + 1, int(np.searchsorted(memory[model], d.memory)) + 1)
+            at = (model, bisect_left(cpu[model], d.cpu) + 1, bisect_left(memory[model], d.memory) + 1)
             if d.whole > 1:
                 if several_at + d.whole < slots:  # the number of idle devices is multiplied in when it is looked up
                     usable[(*at, several_at + d.whole)] += weight * DEVICE_MILLI

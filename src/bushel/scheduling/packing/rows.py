@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bushel.scheduling.kernels.mode import kernel
+from bushel.scheduling.kernels.mode import inner_kernel, lean_kernel
 from bushel.scheduling.packing.tables import DEVICE_MILLI, Tables
-from bushel.scheduling.packing.value import POINTS, left_over, node_key, node_value, share_choice
+from bushel.scheduling.packing.value import POINTS, choose_device, left_over, node_key, node_value
 
 NOWHERE = 1 << 30
 """The key of a node on which the class does not fit."""
@@ -51,6 +51,7 @@ class Rows(NamedTuple):
     position: Array  # int64, for each class where in the log it stands; -1: scores all
     log: Array  # int64: rows that changed, in order
     last: Array  # int64, for each node its last place in the log
+    moved: Array  # int64, scratch: where places of the log go when it is made shorter
     log_state: Array  # int64: length of the log, largest CPU and memory of a node without devices
 
 
@@ -79,11 +80,12 @@ def make_rows(classes: Array, state: State, allowed: Array | None = None) -> Row
         np.full(count, -1, np.int64),
         np.zeros(max(4 * size, 1024), np.int64),
         np.full(size, -1, np.int64),
+        np.zeros(max(4 * size, 1024) + 1, np.int64),
         log_state,
     )
 
 
-@kernel
+@lean_kernel
 def revalue(tables: Tables, state: State, rows: Rows) -> None:
     """Value every node by other tables; every class will score all nodes when it is next asked for."""
     for row in range(state.nodes.shape[0]):
@@ -93,61 +95,55 @@ def revalue(tables: Tables, state: State, rows: Rows) -> None:
         rows.position[number] = -1
 
 
-@kernel
+@lean_kernel
 def forget(rows: Rows, number: int) -> None:
     """The nodes allowed to a class changed: it scores all nodes when it is next asked for."""
     rows.position[number] = -1
 
 
-@kernel
-def fits(state: State, rows: Rows, number: int, row: int) -> bool:
+@inner_kernel
+def fits(nodes: Array, classes: Array, allowed: Array, number: int, row: int) -> bool:
     """Whether a task of the class fits on the node as it is."""
-    wanted = rows.classes[number]
-    node = state.nodes[row]
-    if node[CPU] < wanted[CLASS_CPU] or node[MEMORY] < wanted[CLASS_MEMORY]:
+    if nodes[row, CPU] < classes[number, CLASS_CPU] or nodes[row, MEMORY] < classes[number, CLASS_MEMORY]:
         return False
-    if node[IDLE] < wanted[CLASS_WHOLE] or node[LARGEST] < wanted[CLASS_SHARE]:
+    if nodes[row, IDLE] < classes[number, CLASS_WHOLE] or nodes[row, LARGEST] < classes[number, CLASS_SHARE]:
         return False
-    if node[KEPT] != 0 and node[KEPT] != number + 1:
+    if nodes[row, KEPT] != 0 and nodes[row, KEPT] != number + 1:
         return False
-    if wanted[CLASS_MODELS] != 0 and (wanted[CLASS_MODELS] >> node[MODEL]) & 1 == 0:
+    models = classes[number, CLASS_MODELS]
+    if models != 0 and (models >> nodes[row, MODEL]) & 1 == 0:
         return False
-    return rows.allowed.shape[1] == 0 or rows.allowed[number, row] != 0
+    return allowed.shape[1] == 0 or allowed[number, row] != 0
 
 
-@kernel
+@inner_kernel
 def key_of(tables: Tables, state: State, rows: Rows, number: int, row: int) -> int:
     """How bad the node is for the class; `NOWHERE` when it does not fit."""
-    if not fits(state, rows, number, row):
+    nodes, classes, log_state = state.nodes, rows.classes, rows.log_state
+    if not fits(nodes, classes, rows.allowed, number, row):
         return NOWHERE
-    wanted = rows.classes[number]
-    node = state.nodes[row]
-    left = 0
-    if node[COUNT] == 0:
-        left = left_over(
-            node[CPU] - wanted[CLASS_CPU],
-            node[MEMORY] - wanted[CLASS_MEMORY],
-            rows.log_state[_LARGEST_CPU],
-            rows.log_state[_LARGEST_MEMORY],
-        )
+    cpu, memory = classes[number, CLASS_CPU], classes[number, CLASS_MEMORY]
+    cpu_free, memory_free, count = nodes[row, CPU], nodes[row, MEMORY], nodes[row, COUNT]
+    if count == 0:
+        return left_over(cpu_free - cpu, memory_free - memory, log_state[_LARGEST_CPU], log_state[_LARGEST_MEMORY])
     return node_key(
         tables,
-        wanted[CLASS_CPU],
-        wanted[CLASS_MEMORY],
-        wanted[CLASS_WHOLE],
-        wanted[CLASS_SHARE],
-        node[CPU],
-        node[MEMORY],
+        cpu,
+        memory,
+        classes[number, CLASS_WHOLE],
+        classes[number, CLASS_SHARE],
+        cpu_free,
+        memory_free,
         state.devices[row],
-        node[COUNT],
-        node[MODEL],
+        count,
+        nodes[row, MODEL],
         state.value[row],
-        row * POINTS // state.nodes.shape[0],
-        left,
+        row * POINTS // nodes.shape[0],
+        0,
     )
 
 
-@kernel
+@lean_kernel
 def best(tables: Tables, state: State, rows: Rows, number: int) -> int:
     """The node that a task of the class takes, -1 when it fits on none."""
     _bring_up_to_date(tables, state, rows, number)
@@ -165,7 +161,7 @@ def best(tables: Tables, state: State, rows: Rows, number: int) -> int:
     return row
 
 
-@kernel
+@lean_kernel
 def _bring_up_to_date(tables: Tables, state: State, rows: Rows, number: int) -> None:
     keys = rows.keys[number]
     least = rows.least[number]
@@ -191,7 +187,7 @@ def _bring_up_to_date(tables: Tables, state: State, rows: Rows, number: int) -> 
     rows.position[number] = head
 
 
-@kernel
+@inner_kernel
 def _least_of(keys: Array, block: int) -> int:
     least = NOWHERE
     for row in range(block * BLOCK, (block + 1) * BLOCK):
@@ -199,7 +195,7 @@ def _least_of(keys: Array, block: int) -> int:
     return least
 
 
-@kernel
+@lean_kernel
 def occupy(tables: Tables, state: State, rows: Rows, number: int, row: int) -> int:
     """Take what a task of the class needs of the node, on which it fits. Returns its devices, a bit each."""
     wanted = rows.classes[number]
@@ -207,8 +203,8 @@ def occupy(tables: Tables, state: State, rows: Rows, number: int, row: int) -> i
     devices = state.devices[row]
     taken = 0
     if wanted[CLASS_SHARE] > 0:
-        left_cpu, left_memory = node[CPU] - wanted[CLASS_CPU], node[MEMORY] - wanted[CLASS_MEMORY]
-        _, device = share_choice(tables, wanted[CLASS_SHARE], left_cpu, left_memory, devices, node[COUNT], node[MODEL])
+        cpu, memory, share = wanted[CLASS_CPU], wanted[CLASS_MEMORY], wanted[CLASS_SHARE]
+        device = choose_device(tables, cpu, memory, share, node[CPU], node[MEMORY], devices, node[COUNT], node[MODEL])
         devices[device] -= wanted[CLASS_SHARE]
         taken = 1 << device
     else:
@@ -224,7 +220,7 @@ def occupy(tables: Tables, state: State, rows: Rows, number: int, row: int) -> i
     return taken
 
 
-@kernel
+@lean_kernel
 def vacate(tables: Tables, state: State, rows: Rows, number: int, row: int, taken: int) -> None:
     """Give back what a task of the class held; `taken` is what `occupy` returned."""
     wanted = rows.classes[number]
@@ -238,7 +234,7 @@ def vacate(tables: Tables, state: State, rows: Rows, number: int, row: int, take
     touch(tables, state, rows, row)
 
 
-@kernel
+@lean_kernel
 def touch(tables: Tables, state: State, rows: Rows, row: int) -> None:
     """The node changed: value it, and let the classes know."""
     node = state.nodes[row]
@@ -252,6 +248,12 @@ def touch(tables: Tables, state: State, rows: Rows, row: int) -> None:
     node[IDLE] = idle
     node[LARGEST] = largest
     state.value[row] = node_value(tables, node[CPU], node[MEMORY], state.devices[row], node[COUNT], node[MODEL])
+    note(rows, row)
+
+
+@lean_kernel
+def note(rows: Rows, row: int) -> None:
+    """The classes will score the node anew."""
     if rows.log_state[_HEAD] == rows.log.shape[0]:
         _compact(rows)
     rows.log[rows.log_state[_HEAD]] = row
@@ -259,20 +261,19 @@ def touch(tables: Tables, state: State, rows: Rows, row: int) -> None:
     rows.log_state[_HEAD] += 1
 
 
-@kernel
+@lean_kernel
 def _compact(rows: Rows) -> None:
     """Keep the last change of each node, in order. A class that stood between stands before what is left after it."""
     kept = 0
-    moved = np.zeros(rows.log.shape[0] + 1, np.int64)
     for place in range(rows.log.shape[0]):
-        moved[place] = kept
+        rows.moved[place] = kept
         row = rows.log[place]
         if rows.last[row] == place:
             rows.log[kept] = row
             rows.last[row] = kept
             kept += 1
-    moved[rows.log.shape[0]] = kept
+    rows.moved[rows.log.shape[0]] = kept
     for number in range(rows.position.shape[0]):
         if rows.position[number] >= 0:
-            rows.position[number] = moved[rows.position[number]]
+            rows.position[number] = rows.moved[rows.position[number]]
     rows.log_state[_HEAD] = kept

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bushel.scheduling.kernels.mode import kernel
+from bushel.scheduling.kernels.mode import inner_kernel
 from bushel.scheduling.packing.tables import DEVICE_MILLI, LOSS_REACH, LOSS_STEPS, Tables
 
 KEY_LIMIT = 1 << 29
@@ -31,17 +31,17 @@ _QUANTA_LIMIT = (1 << 13) - 1
 Array = Any  # a numpy array where it is called from Python, a compiled one within kernels
 
 
-@kernel
-def level(levels: Array, amount: int) -> int:
-    """How many of the levels `amount` reaches."""
+@inner_kernel
+def level(levels: Array, model: int, amount: int) -> int:
+    """How many of the model's levels `amount` reaches."""
     reached = 0
-    for number in range(levels.shape[0]):
-        if levels[number] <= amount:
+    for number in range(levels.shape[1]):
+        if levels[model, number] <= amount:
             reached += 1
     return reached
 
 
-@kernel
+@inner_kernel
 def expected_shortage(loss: Array, mean: float, spread: float, amount: int) -> float:
     """E[(X - amount)+] for a normal X."""
     short = mean - amount
@@ -57,103 +57,68 @@ def expected_shortage(loss: Array, mean: float, spread: float, amount: int) -> f
     return spread * (loss[point] + (position - point) * (loss[point + 1] - loss[point]))
 
 
-@kernel
-def stranded(tables: Tables, cpu_free: int, memory_free: int, free: int) -> float:
-    """Thousandths of devices that will not be sold for lack of CPU or memory, of `free` that are free."""
-    devices = free * 0.001
-    root = math.sqrt(devices)
-    lost = 0.0
-    if tables.cpu_price > 0.0:
-        lost += tables.cpu_price * expected_shortage(tables.loss, tables.cpu_mean * devices, tables.cpu_spread * root, cpu_free)
-    if tables.memory_price > 0.0:
-        lost += tables.memory_price * expected_shortage(tables.loss, tables.memory_mean * devices, tables.memory_spread * root, memory_free)
-    return lost
+@inner_kernel
+def value_after(
+    tables: Tables, whole: int, share: int, cpu_left: int, memory_left: int, devices: Array, count: int, model: int
+) -> tuple[float, int]:
+    """V of a node after `whole` idle devices or a `share` of one are taken, and so much CPU and memory is left.
 
-
-@kernel
-def slot_row(tables: Tables, cpu_free: int, memory_free: int, model: int) -> int:
-    """Where the weights of what fits beside this much CPU and memory stand in `tables.usable[model]`."""
-    return level(tables.cpu_levels[model], cpu_free) * tables.memory_stride + level(tables.memory_levels[model], memory_free)
-
-
-@kernel
-def node_value(tables: Tables, cpu_free: int, memory_free: int, devices: Array, count: int, model: int) -> float:
-    """V of a node. `devices` are free thousandths, of which the first `count` exist."""
-    free = 0
-    for device in range(count):
-        free += int(devices[device])
-    if free == 0:
-        return 0.0
-    weights = tables.usable[model, slot_row(tables, cpu_free, memory_free, model)]
+    A share is taken of the device where that leaves most, of equals the first; which one is the second result.
+    """
+    hole, size_index, usable, several_at = tables.hole, tables.size_index, tables.usable, tables.several_at
+    slots = level(tables.cpu_levels, model, cpu_left) * tables.memory_stride + level(tables.memory_levels, model, memory_left)
+    free = -share
     idle = 0
     value = 0.0
+    missing = whole
     for device in range(count):
-        hole = int(devices[device])
-        if hole == DEVICE_MILLI:
+        size = int(devices[device])
+        if size == DEVICE_MILLI:
+            if missing > 0:
+                missing -= 1
+                continue
             idle += 1
-        value += tables.hole[hole] + hole * weights[tables.size_index[hole]]
-    value += idle * weights[tables.several_at + idle]
-    return value - stranded(tables, cpu_free, memory_free, free)
-
-
-@kernel
-def share_choice(tables: Tables, share: int, cpu_left: int, memory_left: int, devices: Array, count: int, model: int) -> tuple[float, int]:
-    """V of a node after a share is taken of the device where that leaves most, and which device; of equals the first."""
-    free = -share
-    for device in range(count):
-        free += int(devices[device])
-    weights = tables.usable[model, slot_row(tables, cpu_left, memory_left, model)]
-    idle = 0
-    before = 0.0
-    for device in range(count):
-        hole = int(devices[device])
-        if hole == DEVICE_MILLI:
-            idle += 1
-        before += tables.hole[hole] + hole * weights[tables.size_index[hole]]
-    best = 0.0
+        free += size
+        value += hole[size] + size * usable[model, slots, size_index[size]]
     chosen = -1
-    seen = -1
-    for device in range(count):
-        hole = int(devices[device])
-        if hole < share or hole == seen:
-            continue
-        seen = hole
-        left = hole - share
-        idle_left = idle - 1 if hole == DEVICE_MILLI else idle
-        gain = tables.hole[left] + left * weights[tables.size_index[left]] + idle_left * weights[tables.several_at + idle_left]
-        gain -= tables.hole[hole] + hole * weights[tables.size_index[hole]]
-        if chosen < 0 or gain > best:
-            best = gain
-            chosen = device
+    if share > 0:
+        gain = 0.0
+        seen = -1
+        for device in range(count):
+            size = int(devices[device])
+            if size < share or size == seen:
+                continue
+            seen = size
+            left = size - share
+            idle_left = idle - 1 if size == DEVICE_MILLI else idle
+            change = hole[left] + left * usable[model, slots, size_index[left]] + idle_left * usable[model, slots, several_at + idle_left]
+            change -= hole[size] + size * usable[model, slots, size_index[size]]
+            if chosen < 0 or change > gain:
+                gain = change
+                chosen = device
+        value += gain
+    else:
+        value += idle * usable[model, slots, several_at + idle]
     if free == 0:
         return 0.0, chosen
-    return before + best - stranded(tables, cpu_left, memory_left, free), chosen
+    all_of_it = free * 0.001
+    root = math.sqrt(all_of_it)
+    if tables.cpu_price > 0.0:
+        value -= tables.cpu_price * expected_shortage(tables.loss, tables.cpu_mean * all_of_it, tables.cpu_spread * root, cpu_left)
+    if tables.memory_price > 0.0:
+        value -= tables.memory_price * expected_shortage(
+            tables.loss, tables.memory_mean * all_of_it, tables.memory_spread * root, memory_left
+        )
+    return value, chosen
 
 
-@kernel
-def whole_value(tables: Tables, whole: int, cpu_left: int, memory_left: int, devices: Array, count: int, model: int) -> float:
-    """V of a node after `whole` idle devices are taken; with none, after CPU and memory alone are."""
-    weights = tables.usable[model, slot_row(tables, cpu_left, memory_left, model)]
-    free = 0
-    idle = -whole
-    value = 0.0
-    wanted = whole
-    for device in range(count):
-        hole = int(devices[device])
-        if hole == DEVICE_MILLI:
-            idle += 1
-            if wanted > 0:
-                wanted -= 1
-                continue
-        free += hole
-        value += tables.hole[hole] + hole * weights[tables.size_index[hole]]
-    if free == 0:
-        return 0.0
-    value += idle * weights[tables.several_at + idle]
-    return value - stranded(tables, cpu_left, memory_left, free)
+@inner_kernel
+def node_value(tables: Tables, cpu_free: int, memory_free: int, devices: Array, count: int, model: int) -> float:
+    """V of a node. `devices` are free thousandths, of which the first `count` exist."""
+    return value_after(tables, 0, 0, cpu_free, memory_free, devices, count, model)[0]
 
 
-@kernel
+@inner_kernel
 def node_key(
     tables: Tables,
     cpu: int,
@@ -176,27 +141,21 @@ def node_key(
     """
     if count == 0:
         return left_points
-    extra = 0
-    if share > 0:
-        after, _ = share_choice(tables, share, cpu_free - cpu, memory_free - memory, devices, count, model)
-    else:
-        after = whole_value(tables, whole, cpu_free - cpu, memory_free - memory, devices, count, model)
-        if whole == 0:
-            extra = 1  # work without devices keeps off the nodes that have some
+    after = value_after(tables, whole, share, cpu_free - cpu, memory_free - memory, devices, count, model)[0]
+    extra = 1 if whole == 0 and share == 0 else 0  # work without devices keeps off the nodes that have some
     quanta = min(max(math.floor((before - after) / tables.quantum + 0.5), -_QUANTA_LIMIT), _QUANTA_LIMIT - 1024) + extra
     return int(quanta) * POINTS + int(tables.slope * rank_points)
 
 
-@kernel
+@inner_kernel
 def choose_device(
     tables: Tables, cpu: int, memory: int, share: int, cpu_free: int, memory_free: int, devices: Array, count: int, model: int
 ) -> int:
     """The device of which a share is taken."""
-    _, chosen = share_choice(tables, share, cpu_free - cpu, memory_free - memory, devices, count, model)
-    return chosen
+    return value_after(tables, 0, share, cpu_free - cpu, memory_free - memory, devices, count, model)[1]
 
 
-@kernel
+@inner_kernel
 def left_over(cpu_left: int, memory_left: int, largest_cpu: int, largest_memory: int) -> int:
     """What stays free on a node without devices, beside the largest of the fleet: 0 … 65534."""
     return int(cpu_left * 32767.0 / max(largest_cpu, 1)) + int(memory_left * 32767.0 / max(largest_memory, 1))
