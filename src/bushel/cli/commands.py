@@ -53,6 +53,8 @@ COMMANDS = {
 
 GROUPS = {
     "pipeline": Entry(DATA, "pipeline", "pipelines: plan, apply, run, follow, do again"),
+    "dataset": Entry(DATA, "dataset", "data sets: versions, differences, lineage"),
+    "storage": Entry(DATA, "storage", "places where data sets are kept"),
     "queue": Entry(PLATFORM, "queue", "queues: shares, quotas, what waits"),
     "node": Entry(PLATFORM, "fleet", "nodes: capacity, limits, cordon"),
     "site": Entry(PLATFORM, "fleet", "sites: places under one operator and jurisdiction"),

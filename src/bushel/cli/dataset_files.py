@@ -1,0 +1,123 @@
+"""The files behind a version: copy them, or read every byte and compare. They come from the storage places, not through the API."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from bushel.cli import exits
+from bushel.cli.dataset_words import project_of, reference
+from bushel.cli.live import Live, bar
+from bushel.cli.mistakes import Wrong
+from bushel.cli.output import Column, show_list, to_json
+from bushel.cli.session import Session
+from bushel.cli.words import plural, size
+from bushel.client.operations import datasets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from bushel.storage.place import Place
+
+_SITE_HELP = "read as a task at this site would; left out: BUSHEL_SITE"
+PROBLEM_COLUMNS = (
+    Column("PART", lambda problem: problem["part"], least=12),
+    Column("FILE", lambda problem: problem["file"], least=12),
+    Column("WHAT", lambda problem: problem["problem"], least=30, weight=1),
+)
+
+
+def add_file_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="NAME[@VERSION]", help="left out: the current version")
+    parser.add_argument("folder", metavar="FOLDER", help="gets PART/FILE of every part")
+    parser.add_argument("--part", metavar="NAME", help="only this part")
+    parser.add_argument("--site", metavar="SITE", help=_SITE_HELP)
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="NAME[@VERSION]", help="left out: the current version")
+    parser.add_argument("--part", metavar="NAME", help="only this part")
+    parser.add_argument("--site", metavar="SITE", help=_SITE_HELP)
+
+
+def download(options: argparse.Namespace, session: Session) -> None:
+    from pathlib import Path
+
+    count = total = 0
+    for part, place, file in _files(options, session):
+        target = Path(options.folder, part["name"], file["name"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place.fetch(_object(part, file), target, file["digest"])
+        count += 1
+        total += file["size_bytes"]
+    session.note(f"{plural(count, 'file')}, {size(total)}, in {options.folder}")
+
+
+def verify(options: argparse.Namespace, session: Session) -> int:
+    """Exit code 1 if anything is not as the version says."""
+    from bushel.storage.place import PlaceError
+
+    problems: list[dict[str, Any]] = []
+    count = total = 0
+    with Live(session) as live:
+        for part, place, file in _files(options, session, problems):
+            try:
+                place.check(_object(part, file), file["size_bytes"], file["digest"])
+            except PlaceError as error:
+                problems.append({"part": part["name"], "file": file["name"], "problem": str(error)})
+            count += 1
+            total += file["size_bytes"]
+            live.show([f"{options.dataset}  {bar(part['position'], part['of'])}  {plural(count, 'file')}  {size(total)}"])
+    if session.output == "json":
+        session.say(to_json({"files": count, "bytes": total, "problems": problems}, indent=2))
+    elif problems or not session.for_people:
+        show_list(session, problems, PROBLEM_COLUMNS, name=lambda problem: f"{problem['part']}/{problem['file']}", empty="")
+    verdict = "all as it was committed" if not problems else f"{plural(len(problems), 'problem')}: do not use it"
+    session.note(f"{options.dataset}: {plural(count, 'file')}, {size(total)}: {verdict}")
+    return exits.ERROR if problems else exits.OK
+
+
+def _object(part: dict[str, Any], file: dict[str, Any]) -> str:
+    return f"parts/{part['digest'].removeprefix('sha256:')}/{file['name']}"
+
+
+def _files(
+    options: argparse.Namespace, session: Session, problems: list[dict[str, Any]] | None = None
+) -> Iterator[tuple[dict[str, Any], Place, dict[str, Any]]]:
+    """Every file with its part and place. With `problems`, a part that cannot be read is one of them; else it is an error."""
+    from bushel.spec.dataset_labels import reachable
+    from bushel.spec.manifest import PART_FILE, BadManifest, read_part
+    from bushel.storage.place import PlaceError, open_place
+
+    name, selector = reference(options.dataset)
+    project = project_of(session)
+    version = session.call(datasets.get_version(name, selector, project=project))
+    site = options.site or os.environ.get("BUSHEL_SITE")
+    told = {place["name"]: place for place in version["opened_by"]["places"]}
+    opened: dict[str, Place] = {}
+    parts = session.pages(lambda page: datasets.parts_page(name, version["number"], project=project, limit=1000, page=page))
+    found = False
+    for position, part in enumerate(parts, 1):
+        if options.part is not None and part["name"] != options.part:
+            continue
+        found = True
+        part |= {"position": position, "of": version["counts"]["parts"]}
+        try:
+            place_told = told[part["place"]]
+            if not reachable(place_told["sites"], site) and site is not None:
+                raise PlaceError(f"it lies in {part['place']}, which is bound to {', '.join(place_told['sites'])}")
+            place = opened.get(part["place"]) or open_place(place_told, os.environ)
+            opened[part["place"]] = place
+            text = place.read(f"parts/{part['digest'].removeprefix('sha256:')}/{PART_FILE}")
+            files = read_part(text, part["digest"])["files"]
+        except (PlaceError, BadManifest) as error:
+            if problems is None:
+                raise Wrong(f"{part['name']}: {error}") from error
+            problems.append({"part": part["name"], "file": "", "problem": str(error)})
+            continue
+        for file in files:
+            yield part, place, file
+    if options.part is not None and not found:
+        raise Wrong(f"{options.dataset} has no part {options.part}", suggestion=f"bushel dataset parts {options.dataset}")
