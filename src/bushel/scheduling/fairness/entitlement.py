@@ -16,7 +16,7 @@ from bushel.scheduling.fairness.arrays import Floats, Integers
 from bushel.scheduling.fairness.demand import Demand, Shapes, shapes_of
 from bushel.scheduling.fairness.filling import fill
 from bushel.scheduling.fairness.flavors import choose_ways
-from bushel.scheduling.fairness.rounding import NUDGE_SHIFT, whole_units
+from bushel.scheduling.fairness.rounding import NUDGE_GRAINS, NUDGE_SHIFT, whole_units
 from bushel.scheduling.fairness.shares import Shares, add_up
 from bushel.scheduling.fairness.tree import Tree, build_tree
 from bushel.scheduling.kernels.mode import twin
@@ -58,7 +58,7 @@ class FairShares:
                 if leaf and name in tree.columns:
                     own[leaf, tree.columns[name]] += amount
         twin(add_up)(tree.parent, own)
-        nudge = (np.int64(1) << tree.fraction) >> NUDGE_SHIFT
+        nudge = np.minimum(NUDGE_GRAINS, (np.int64(1) << tree.fraction) >> NUDGE_SHIFT)
         whole_share = ((share + nudge) >> tree.fraction) << tree.shift
         wanted = shapes.wanted.copy()
         twin(add_up)(tree.parent, wanted)

@@ -12,8 +12,10 @@ import numpy as np
 from bushel.scheduling.fairness.arrays import Integers
 from bushel.scheduling.kernels.mode import kernel
 
+NUDGE_GRAINS = 1 << 18
+"""Totals are raised by so much, at most 1/32 of a unit, so that one that should be whole and is a few grains short counts as whole."""
+
 NUDGE_SHIFT = 5
-"""Totals are raised by 1/32 of a unit, so that one that should be whole and is a few grains short counts as whole."""
 
 
 @kernel
@@ -23,7 +25,7 @@ def whole_units(first_child: Integers, last: Integers, fraction: Integers, used:
     starts, ending = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     for c in range(columns):
         bits = fraction[c]
-        nudge = (1 << bits) >> NUDGE_SHIFT
+        nudge = min(NUDGE_GRAINS, (1 << bits) >> NUDGE_SHIFT)
         open_rows = 0  # the path of rows whose subtrees are not yet walked; `ending` holds them
         total = 0
         for row in range(rows + 1):
