@@ -7,7 +7,7 @@ smallest tie number is taken, whatever the order of the rows.
 
 from __future__ import annotations
 
-from bushel.scheduling.kernels.mode import kernel
+from bushel.scheduling.kernels.mode import inner_kernel, lean_kernel
 from bushel.scheduling.kernels.tables import (
     BLOCK,
     CLOCK,
@@ -24,7 +24,7 @@ from bushel.scheduling.kernels.tables import (
 from bushel.scheduling.packing.value import choose_device, left_over, node_key, node_value
 
 
-@kernel
+@inner_kernel
 def key_of(nodes: Nodes, ways: Ways, rows: Rows, way: int, row: int) -> int:
     """What it costs to put one task there; smaller is better."""
     permission = rows.masks[ways.mask[way], row]
@@ -52,7 +52,7 @@ def key_of(nodes: Nodes, ways: Ways, rows: Rows, way: int, row: int) -> int:
     return key + LAST_CHOICE if permission == 2 else key
 
 
-@kernel
+@inner_kernel
 def node_cost(nodes: Nodes, ways: Ways, way: int, row: int) -> int:
     """By packing, for a node on which the task fits."""
     cpu, memory = ways.cpu[way], ways.memory[way]
@@ -71,7 +71,7 @@ def node_cost(nodes: Nodes, ways: Ways, way: int, row: int) -> int:
     return node_key(nodes.packing, cpu, memory, whole, share, cpu_free, memory_free, devices, count, model, before, points, 0)
 
 
-@kernel
+@inner_kernel
 def best_of(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int) -> int:
     """The node that the next task takes this way; -1 for none."""
     slot = catch_up(nodes, ways, rows, log, state, way)
@@ -85,7 +85,7 @@ def best_of(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: i
     return best
 
 
-@kernel
+@inner_kernel
 def catch_up(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int) -> int:
     """Bring the way's row up to date. Its slot."""
     slot = int(rows.slot[way])
@@ -106,7 +106,7 @@ def catch_up(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: 
     return slot
 
 
-@kernel
+@inner_kernel
 def take_slot(rows: Rows, way: int) -> int:
     """A free slot, or that of the way that was not asked for longest."""
     slot = 0
@@ -123,7 +123,7 @@ def take_slot(rows: Rows, way: int) -> int:
     return slot
 
 
-@kernel
+@inner_kernel
 def set_key(nodes: Nodes, rows: Rows, slot: int, row: int, key: int) -> None:
     before = rows.keys[slot, row]
     if key == before:
@@ -141,7 +141,7 @@ def set_key(nodes: Nodes, rows: Rows, slot: int, row: int, key: int) -> None:
         rows.best_row[slot, block] = row
 
 
-@kernel
+@inner_kernel
 def find_best(nodes: Nodes, rows: Rows, slot: int, block: int) -> None:
     best, key = -1, NEVER
     for row in range(block * BLOCK, min((block + 1) * BLOCK, rows.keys.shape[1])):
@@ -154,7 +154,7 @@ def find_best(nodes: Nodes, rows: Rows, slot: int, block: int) -> None:
     rows.best_row[slot, block] = best
 
 
-@kernel
+@inner_kernel
 def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -> int:
     """One task takes what it needs of a node on which it fits. Its devices, a bit for each."""
     for place in range(ways.columns.shape[1]):
@@ -192,7 +192,7 @@ def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -
     return chosen
 
 
-@kernel
+@inner_kernel
 def changed(nodes: Nodes, log: Log, state: Array, row: int) -> None:
     """The state of a node is another now."""
     measure(nodes, row)
@@ -201,7 +201,7 @@ def changed(nodes: Nodes, log: Log, state: Array, row: int) -> None:
     state[LOG_LENGTH] += 1
 
 
-@kernel
+@inner_kernel
 def measure(nodes: Nodes, row: int) -> None:
     """Its score and its value, from what it has free."""
     score = 0
@@ -215,7 +215,7 @@ def measure(nodes: Nodes, row: int) -> None:
         nodes.value[row] = node_value(nodes.packing, cpu_free, memory_free, nodes.devices[model, row], count, model)
 
 
-@kernel
+@lean_kernel
 def measure_all(nodes: Nodes, rows: Array) -> None:
     for place in range(rows.shape[0]):
         measure(nodes, rows[place])

@@ -8,7 +8,7 @@ back, and goes on from there when it is called again.
 
 from __future__ import annotations
 
-from bushel.scheduling.kernels.mode import kernel
+from bushel.scheduling.kernels.mode import inner_kernel, lean_kernel
 from bushel.scheduling.kernels.rows import best_of, take
 from bushel.scheduling.kernels.tables import (
     APART,
@@ -51,7 +51,7 @@ _JOB_MASK = (1 << 53) - 1
 _LARGE = 1 << 42
 
 
-@kernel
+@lean_kernel
 def begin(queues: Queues, lines: LineTable, classes: Classes, heap: Heap, state: Array) -> None:
     """All queues that have something waiting, in the heap."""
     state[HEAP_SIZE] = 0
@@ -60,7 +60,7 @@ def begin(queues: Queues, lines: LineTable, classes: Classes, heap: Heap, state:
         queue_again(queues, lines, classes, heap, state, queue)
 
 
-@kernel
+@lean_kernel
 def serve(
     nodes: Nodes,
     ways: Ways,
@@ -115,7 +115,7 @@ def serve(
     return DONE
 
 
-@kernel
+@inner_kernel
 def choose(
     nodes: Nodes, ways: Ways, rows: Rows, log: Log, classes: Classes, queues: Queues, state: Array, queue: int, klass: int
 ) -> tuple[int, int, int]:
@@ -137,7 +137,7 @@ def choose(
     return found_way, found_row, over_quota
 
 
-@kernel
+@inner_kernel
 def settle(classes: Classes, lines: LineTable, state: Array, line: int, over_quota: int) -> bool:
     """Nothing more of this line starts. True if nodes may have to be kept free for its head."""
     klass = lines.klass[line]
@@ -150,7 +150,7 @@ def settle(classes: Classes, lines: LineTable, state: Array, line: int, over_quo
     return waited_long(lines, state, line)
 
 
-@kernel
+@inner_kernel
 def waited_long(lines: LineTable, state: Array, line: int) -> bool:
     """Whether nodes may have to be kept free for the head of a line; if not yet, when."""
     if state[KEEPING] != 0:
@@ -163,7 +163,7 @@ def waited_long(lines: LineTable, state: Array, line: int) -> bool:
     return False
 
 
-@kernel
+@inner_kernel
 def advance(lines: LineTable, line: int) -> None:
     """The next element of the line is dealt with."""
     lines.taken[line] += 1
@@ -175,14 +175,14 @@ def advance(lines: LineTable, line: int) -> None:
 # Queues in order -------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@inner_kernel
 def queue_again(queues: Queues, lines: LineTable, classes: Classes, heap: Heap, state: Array, queue: int) -> None:
     line = head_of(queues, lines, classes, queue)
     if line >= 0:
         push(heap, queues, state, key_of_queue(queues, classes, queue, lines.klass[line]), queue)
 
 
-@kernel
+@inner_kernel
 def head_of(queues: Queues, lines: LineTable, classes: Classes, queue: int) -> int:
     """The line whose job is next in the queue, -1 for none. Lines that are dealt with are unlinked on the way."""
     best, best_key = -1, 0
@@ -210,7 +210,7 @@ def head_of(queues: Queues, lines: LineTable, classes: Classes, queue: int) -> i
     return best
 
 
-@kernel
+@inner_kernel
 def key_of_queue(queues: Queues, classes: Classes, queue: int, klass: int) -> int:
     """Where the queue stands with a job of this class: the rank that the job would have, stretched by past use."""
     core, rank = True, 0
@@ -229,7 +229,7 @@ def key_of_queue(queues: Queues, classes: Classes, queue: int, klass: int) -> in
     return rank if core else rank + BONUS
 
 
-@kernel
+@inner_kernel
 def push(heap: Heap, queues: Queues, state: Array, key: int, queue: int) -> None:
     at = int(state[HEAP_SIZE])
     state[HEAP_SIZE] += 1
@@ -242,7 +242,7 @@ def push(heap: Heap, queues: Queues, state: Array, key: int, queue: int) -> None
     heap.key[at], heap.queue[at] = key, queue
 
 
-@kernel
+@inner_kernel
 def pop(heap: Heap, queues: Queues, state: Array) -> int:
     """The queue that goes first."""
     top = int(heap.queue[0])
@@ -266,7 +266,7 @@ def pop(heap: Heap, queues: Queues, state: Array) -> int:
     return top
 
 
-@kernel
+@inner_kernel
 def goes_first(heap: Heap, queues: Queues, key: int, queue: int, place: int) -> bool:
     """Whether this queue goes before the one at that place of the heap."""
     return key < heap.key[place] or (key == heap.key[place] and queues.name[queue] < queues.name[heap.queue[place]])
@@ -275,7 +275,7 @@ def goes_first(heap: Heap, queues: Queues, key: int, queue: int, place: int) -> 
 # Quota -----------------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@inner_kernel
 def allows(queues: Queues, queue: int, needs: Array, count: int) -> bool:
     """Whether `count` more elements keep every charge on the path within its ceiling."""
     for column in range(needs.shape[0]):
@@ -293,7 +293,7 @@ def allows(queues: Queues, queue: int, needs: Array, count: int) -> bool:
     return True
 
 
-@kernel
+@inner_kernel
 def charge(queues: Queues, queue: int, needs: Array, count: int) -> None:
     """The queue holds `count` more such elements, or fewer if it is negative."""
     for column in range(needs.shape[0]):
