@@ -7,7 +7,7 @@ from typing import Any
 
 from bushel.control.datasets import counts
 from bushel.control.storage_places import as_told
-from bushel.spec.dataset_views import DatasetView, FullVersionView, PartView, PlaceView, VersionView
+from bushel.spec.dataset_views import DatasetView, FullDatasetView, FullVersionView, PartView, PlaceView, VersionView
 from bushel.spec.manifest import manifest_name
 from bushel.store import datasets, storage_places
 from bushel.store.database import Transaction
@@ -38,6 +38,16 @@ def dataset_view(row: Mapping[str, Any], places: Mapping[int, Mapping[str, Any]]
         "current_at": current.isoformat() if current else None,
         "counts": counts(row) if current else None,  # type: ignore[typeddict-item]
     }
+
+
+def full_dataset_view(tx: Transaction, row: Mapping[str, Any]) -> FullDatasetView:
+    """With what is current of it."""
+    current = datasets.version(tx, row["id"], number=row["current_number"]) if row["current_number"] else None
+    if current is not None:
+        names = ("part_count", "file_count", "size_bytes", "record_count")
+        row = {**row, **{name: current[name] for name in names}, "current_at": current["committed_at"], "current_labels": current["labels"]}
+    places = places_of(tx, row)
+    return {**dataset_view(row, places), "stored_in": [as_told(places[number]) for number in row["place_ids"] if number in places]}
 
 
 def version_view(row: Mapping[str, Any], places: Mapping[int, Mapping[str, Any]]) -> VersionView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bushel.cli.command import Command
-from bushel.cli.dataset_files import add_file_arguments, add_verify_arguments, download, verify
+from bushel.cli.dataset_files import add_file_arguments, add_upload_arguments, add_verify_arguments, download, upload, verify
 from bushel.cli.dataset_lineage import add_lineage_arguments, show_lineage
 from bushel.cli.dataset_words import counted, diff_lines, project_of, reference
 from bushel.cli.mistakes import Wrong, at_least_one
@@ -223,7 +223,7 @@ def _pins(options: argparse.Namespace, session: Session) -> None:
 def _delete(options: argparse.Namespace, session: Session) -> None:
     name, version = reference(options.dataset)
     if version == "latest":
-        raise Wrong("which version?", suggestion=f"bushel dataset delete {name}@NUMBER")
+        raise Wrong("which version?", suggestion=f"bushel dataset remove {name}@NUMBER")
     session.call(datasets.delete_version(name, version, project=project_of(session)))
     session.note(f"{name}@{version} is deleted; its files go within a week, its lineage stays")
 
@@ -235,6 +235,7 @@ VERBS = {
         "add": Command("make a data set, or change it", _add, _add_arguments),
         "versions": Command("list the versions of a data set", _versions, _only_name),
         "parts": Command("list the parts of a version", _parts, _parts_arguments),
+        "upload": Command("commit a folder as a version", upload, add_upload_arguments),
         "download": Command("copy a version into a folder", download, add_file_arguments, output=False),
         "diff": Command("show what differs between two versions", _diff, _diff_arguments),
         "verify": Command("read every byte of a version and compare", verify, add_verify_arguments),
@@ -242,6 +243,6 @@ VERBS = {
         "pin": Command("keep a version for somebody", _pin, _pin_arguments, output=False),
         "unpin": Command("let go of a version", _unpin, _unpin_arguments, output=False),
         "pins": Command("list who needs which version", _pins, _only_name),
-        "delete": Command("delete a version that nobody has pinned", _delete, _reference, output=False),
+        "remove": Command("delete a version that nobody has pinned", _delete, _reference, output=False),
     }
 }

@@ -6,11 +6,12 @@ import argparse
 import os
 
 from bushel.cli import exits
-from bushel.cli.dataset_words import project_of, reference
+from bushel.cli.dataset_words import counted, project_of, reference
 from bushel.cli.live import Live, bar
 from bushel.cli.mistakes import Wrong
-from bushel.cli.output import Column, show_list, to_json
+from bushel.cli.output import Column, show_list, show_object
 from bushel.cli.session import Session
+from bushel.cli.terminal import to_json
 from bushel.cli.words import plural, size
 from bushel.client.operations import datasets
 
@@ -40,6 +41,37 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="NAME[@VERSION]", help="left out: the current version")
     parser.add_argument("--part", metavar="NAME", help="only this part")
     parser.add_argument("--site", metavar="SITE", help=_SITE_HELP)
+
+
+def add_upload_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="NAME", help="a data set that is there: bushel dataset add")
+    parser.add_argument("folder", metavar="FOLDER", help="each file and each folder in it becomes a part")
+    parser.add_argument("--made-of", action="append", default=[], metavar="NAME[@VERSION]", help="what it was made of; may be repeated")
+
+
+def upload(options: argparse.Namespace, session: Session) -> None:
+    from pathlib import Path
+
+    from bushel.client import Client
+    from bushel.data import new_version
+
+    parts = sorted(Path(options.folder).iterdir())
+    if not parts:
+        raise Wrong(f"{options.folder} is empty")
+    with (
+        Client(context=session.context) as client,
+        Live(session) as live,
+        new_version(options.dataset, inputs=options.made_of, project=project_of(session), client=client) as made,
+    ):
+        for position, path in enumerate(parts):
+            live.show([f"{options.dataset}  {bar(position, len(parts))}  {path.name}"])
+            with made.part(path.name) as out:
+                for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
+                    out.add(file, file.name if file == path else file.relative_to(path).as_posix())
+    version = made.result or {}
+    name = f"{options.dataset}@{version['number']}"
+    show_object(session, version, name=lambda _: name, lines=lambda item: [f"{name}: {counted(item['counts'])}"])
+    session.next(f"bushel dataset get {name}")
 
 
 def download(options: argparse.Namespace, session: Session) -> None:

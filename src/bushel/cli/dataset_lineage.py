@@ -6,8 +6,9 @@ import argparse
 
 from bushel.cli.dataset_words import counted, project_of, reference
 from bushel.cli.mistakes import at_least_one
-from bushel.cli.output import show_object, to_json
+from bushel.cli.output import show_object
 from bushel.cli.session import Session
+from bushel.cli.terminal import to_json
 from bushel.client.operations import datasets
 
 TYPE_CHECKING = False

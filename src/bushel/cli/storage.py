@@ -41,7 +41,7 @@ def _one(parser: argparse.ArgumentParser) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _one(parser)
-    parser.add_argument("--url", dest="place_url", required=True, metavar="URL", help="/a/folder or s3://bucket/prefix")
+    parser.add_argument("place_url", metavar="PLACE", help="/a/folder or s3://bucket/prefix")
     parser.add_argument("--jurisdiction", default="", metavar="NAME", help="what lies there is under this law")
     parser.add_argument("--site", action="append", default=[], metavar="SITE", help="only tasks at this site reach it; may be repeated")
     parser.add_argument("--endpoint", metavar="URL", help="of an S3 store that is not Amazon's")
@@ -53,9 +53,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _ls(options: argparse.Namespace, session: Session) -> None:
     scope = scope_of(session, options.scope)
     places = every(session, lambda page: datasets.places_page(scope=scope, page=page))
-    show_list(
-        session, places, COLUMNS, name=_name, empty=f"no storage places for {scope}\nNext: bushel storage add default --url /a/folder"
-    )
+    show_list(session, places, COLUMNS, name=_name, empty=f"no storage places for {scope}\nNext: bushel storage add default /a/folder")
 
 
 def _add(options: argparse.Namespace, session: Session) -> None:
@@ -94,8 +92,8 @@ VERBS = {
             "add a storage place, or change its sites and secrets",
             _add,
             _add_arguments,
-            examples="  bushel storage add default --url /data/bushel\n"
-            "  bushel storage add eu --url s3://recordings/eu --jurisdiction eu --site eu-west \\\n"
+            examples="  bushel storage add default /data/bushel\n"
+            "  bushel storage add eu s3://recordings/eu --jurisdiction eu --site eu-west \\\n"
             "      --secret access_key_id=S3_ID --secret secret_access_key=S3_KEY",
         ),
         "remove": Command("forget a storage place that no data set uses", _remove, _one, output=False),

@@ -85,7 +85,7 @@ def choose(tx: Transaction, project_id: int, project_path: str, names: Sequence[
     if len(found) == 1:
         return list(found.values())
     some = f"it can use {', '.join(sorted(found))}" if found else "it has none"
-    raise Conflict(f"where should a data set of {project_path} be stored? {some}", suggestion="bushel storage add default --url /a/folder")
+    raise Conflict(f"where should a data set of {project_path} be stored? {some}", suggestion="bushel storage add default /a/folder")
 
 
 def as_told(place: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bushel.data.bad_records import Failed, TooManyBadRecords, records
+    from bushel.data.by_hand import NewVersion, new_version
     from bushel.data.inputs import Elsewhere, File, Part, Version, input, open_version, upstream
     from bushel.data.limits import BadRecord, check_expansion, check_file
     from bushel.data.outputs import Output, output
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bushel.data.task import local
 
 _WHERE = {
+    "bushel.data.by_hand": ("NewVersion", "new_version"),
     "bushel.data.inputs": ("Elsewhere", "File", "Part", "Version", "input", "open_version", "upstream"),
     "bushel.data.limits": ("BadRecord", "check_expansion", "check_file"),
     "bushel.data.outputs": ("Output", "output"),
@@ -38,6 +40,7 @@ __all__ = [
     "Elsewhere",
     "Failed",
     "File",
+    "NewVersion",
     "Output",
     "Part",
     "TooManyBadRecords",
@@ -46,6 +49,7 @@ __all__ = [
     "check_file",
     "input",
     "local",
+    "new_version",
     "open_version",
     "output",
     "partitions",

@@ -109,8 +109,8 @@ class Output:
             raise BadManifest(f"{', '.join(sorted(unknown))}: labels are jurisdiction, purpose and coordinate_system")
         self._labels.update(labels)
 
-    def commit(self) -> dict[str, Any]:
-        """Store the part and leave word of it. The block of `output` does this by itself at its end."""
+    def store(self) -> dict[str, Any]:
+        """Store the part; what is to be said of it. The block of `output` does this by itself at its end."""
         if len(self._schema) > COLUMNS_LIMIT or len(self._columns) > COLUMNS_LIMIT:
             raise BadManifest(f"{self.name} has more than {COLUMNS_LIMIT} columns")
         files = [self._described(name, path, records) for name, (path, records) in sorted(self._files.items())]
@@ -119,7 +119,6 @@ class Output:
         descriptor = self._descriptor(files, sha256(text), statistics)
         place = inputs._opened(self._told_place)
         self._store(place, files, text, descriptor["digest"])
-        result.add("outputs", self.name, descriptor)
         return descriptor
 
     def _store(self, place: Place, files: list[dict[str, Any]], text: bytes, digest: str) -> None:
@@ -172,11 +171,18 @@ def output(name: str, *, staging: Path | str | None = None) -> Iterator[Output]:
         PlaceError: it could not be stored.
     """
     told = task.named("BUSHEL_OUTPUTS", name, "output")
-    folder = Path(tempfile.mkdtemp(prefix="bushel-output-", dir=staging))
-    try:
+    with staged(staging) as folder:
         made = Output(name, told, folder)
         yield made
-        made.commit()
+        result.add("outputs", name, made.store())
+
+
+@contextmanager
+def staged(below: Path | str | None = None) -> Iterator[Path]:
+    """A folder that is gone at the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix="bushel-output-", dir=below))
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

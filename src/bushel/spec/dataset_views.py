@@ -64,6 +64,10 @@ class DatasetView(TypedDict):
     counts: CountsView | None
 
 
+class FullDatasetView(DatasetView):
+    stored_in: list[dict[str, Any]]  # its places, as `bushel.data` writes to them
+
+
 class PartView(TypedDict):
     name: str
     digest: str

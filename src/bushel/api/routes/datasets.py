@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
 from bushel.api.authentication import CurrentPrincipal
-from bushel.api.dataset_views import dataset_view, full_version_view, part_view, places_of, version_view
+from bushel.api.dataset_views import dataset_view, full_dataset_view, full_version_view, part_view, places_of, version_view
 from bushel.api.dependencies import CurrentDatabase, CurrentOnce
 from bushel.api.job_views import answer
 from bushel.api.paging import Limit, Page, cut, decode_page, encode_page
@@ -230,18 +230,16 @@ def list_pins(
     return answer({"items": items, "next_page": next_page, "estimated_total": None})
 
 
-@router.get("/datasets/{dataset:path}", responses={**responses(409), 200: {"model": views.DatasetView}})
+@router.get("/datasets/{dataset:path}", responses={**responses(409), 200: {"model": views.FullDatasetView}})
 def get_dataset(dataset: Dataset, principal: CurrentPrincipal, database: CurrentDatabase, project: Project = None) -> Any:
     """One data set, with what is current of it."""
     with database.transaction() as tx:
-        row = control.find(tx, principal, dataset, project)
-        current = datasets.version(tx, row["id"], number=row["current_number"]) if row["current_number"] else None
-        return answer(dataset_view(_with_current(row, current), places_of(tx, row)))
+        return answer(full_dataset_view(tx, control.find(tx, principal, dataset, project)))
 
 
 @router.put(
     "/datasets/{dataset:path}",
-    responses={**responses(409), 200: {"model": views.DatasetView}, 201: {"model": views.DatasetView, "description": "It is new"}},
+    responses={**responses(409), 200: {"model": views.FullDatasetView}, 201: {"model": views.FullDatasetView, "description": "It is new"}},
 )
 def put_dataset(
     dataset: Dataset, document: DatasetDocument, principal: CurrentPrincipal, database: CurrentDatabase, project: Project = None
@@ -250,12 +248,4 @@ def put_dataset(
     change = document.model_dump(exclude={"labels"}) | {"labels": document.labels.plain() if document.labels else None}
     with database.transaction() as tx:
         row, made = control.put(tx, principal, dataset, change, project)
-        current = datasets.version(tx, row["id"], number=row["current_number"]) if row["current_number"] else None
-        return answer(dataset_view(_with_current(row, current), places_of(tx, row)), 201 if made else 200)
-
-
-def _with_current(row: dict[str, Any], current: dict[str, Any] | None) -> dict[str, Any]:
-    if current is None:
-        return row
-    names = ("part_count", "file_count", "size_bytes", "record_count")
-    return row | {name: current[name] for name in names} | {"current_at": current["committed_at"], "current_labels": current["labels"]}
+        return answer(full_dataset_view(tx, row), 201 if made else 200)

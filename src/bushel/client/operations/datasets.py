@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from bushel.spec.dataset_views import DatasetView, FullVersionView, LineageView, PartView, PinView, PlaceView, VersionView
+    from bushel.spec.dataset_views import (
+        DatasetView,
+        FullDatasetView,
+        FullVersionView,
+        LineageView,
+        PartView,
+        PinView,
+        PlaceView,
+        VersionView,
+    )
     from bushel.spec.views import Page
 
 
@@ -45,11 +54,11 @@ def datasets_page(
     return Operation("GET", "/v1/datasets", parameters=[("project", project), ("prefix", prefix), ("limit", limit), ("page", page)])
 
 
-def get_dataset(dataset: str, *, project: str | None = None) -> Operation[DatasetView]:
+def get_dataset(dataset: str, *, project: str | None = None) -> Operation[FullDatasetView]:
     return Operation("GET", path(dataset), parameters=[("project", project)])
 
 
-def put_dataset(dataset: str, document: Mapping[str, object] | None = None, *, project: str | None = None) -> Operation[DatasetView]:
+def put_dataset(dataset: str, document: Mapping[str, object] | None = None, *, project: str | None = None) -> Operation[FullDatasetView]:
     """Make it, or change what `document` holds: places, description, labels, released, keep_versions, keep_days."""
     return Operation("PUT", path(dataset), parameters=[("project", project)], document=dict(document or {}))
 
