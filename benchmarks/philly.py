@@ -18,9 +18,9 @@ from bushel.scheduling.service_order import ServiceOrder
 
 LOADS = (0.7, 0.6, 0.5)
 FRONTIER = (
-    ("Bushel, no fairness", ServiceOrder(balance=0, core_share=0)),
-    ("Bushel, more fairness", ServiceOrder(balance=1, core_share=0.75)),
-    ("Bushel, whole entitlement first", ServiceOrder(balance=0.5, core_share=1)),
+    ("Bushel, no fairness", ServiceOrder(balance=0)),
+    ("Bushel, more fairness", ServiceOrder(balance=2)),
+    ("Bushel, entitlement first", ServiceOrder(core_share=1)),
 )
 BEATEN = ("FIFO", "FIFO, first fit", "DRF", "EASY", "LAS", "LAS, 2 levels")
 LEGEND = (

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr, ndtri
+from scipy.special import log_ndtr, ndtri, ndtri_exp
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,12 +77,8 @@ class Forecast:
 
     def quantile_after(self, served_seconds: float, part: float) -> float:
         """As `quantile` of the whole duration, given that it is longer than `served_seconds`."""
-        if served_seconds <= 0:
-            return self.quantile(part)
-        past = (math.log(served_seconds) - self.location) / self.scale
-        beyond = math.exp(float(log_ndtr(-past))) * (1 - part)
-        found = -float(ndtri(beyond)) if beyond > 0 else past
-        return max(served_seconds, math.exp(min(700.0, self.location + self.scale * found)))
+        found = quantiles_after(np.array([self.location]), np.array([self.scale]), np.array([served_seconds]), np.array([part]))
+        return float(found[0])
 
 
 def remaining_seconds(location: Floats, scale: Floats, served_seconds: Floats) -> Floats:
@@ -90,6 +86,13 @@ def remaining_seconds(location: Floats, scale: Floats, served_seconds: Floats) -
     past = (np.log(np.maximum(served_seconds, 1e-9)) - location) / scale
     beyond = np.exp(np.minimum(700.0, location + scale * scale / 2 + log_ndtr(scale - past) - log_ndtr(-past)))
     return np.maximum(_LEAST_SECONDS, beyond - served_seconds)
+
+
+def quantiles_after(location: Floats, scale: Floats, served_seconds: Floats, parts: Floats) -> Floats:
+    """Of whole durations that are longer than `served_seconds`; `parts` may have more dimensions in front."""
+    past = np.where(served_seconds > 0, (np.log(np.maximum(served_seconds, 1e-9)) - location) / scale, -np.inf)
+    found = -ndtri_exp(log_ndtr(-past) + np.log1p(-parts))
+    return np.maximum(served_seconds, np.exp(np.minimum(700.0, location + scale * found)))
 
 
 @dataclass(slots=True)

@@ -29,10 +29,10 @@ class ServiceOrder:
     """`balance`: how strongly recent service counts, 0 not at all. `core_share`: the part of an entitlement that goes first, 0 to 1.
     `lead`: what runs is taken to be this much shorter. `half_life_seconds` is that of recent service."""
 
-    balance: float = 0.5
-    core_share: float = 0.5
-    lead: float = 0.7
-    half_life_seconds: float = 5 * 86400.0
+    balance: float = 1.0
+    core_share: float = 0.0
+    lead: float = 0.5
+    half_life_seconds: float = 2 * 86400.0
 
 
 def scores(
