@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.openb_fill import OURS, Fleet, baseline_occupy, make_fleet, start, value_all, value_baseline
 from benchmarks.openb_trace import Trace
 from bushel.scheduling.kernels.mode import lean_kernel, twin
-from bushel.scheduling.packing.drain import Drains, drain_for, make_drains, release
+from bushel.scheduling.packing.drain import Drains, drain_for, make_drains, started_one
 from bushel.scheduling.packing.learning import learn
 from bushel.scheduling.packing.presets import TURNOVER_EVENTS, relearning_moments, steady_next
 from bushel.scheduling.packing.rows import fits, occupy, vacate
@@ -120,7 +120,7 @@ def serve_node(policy: int, tables: Tables, fleet: Fleet, drains: Drains, world:
         n[QUEUED] -= world.volume[number]
         if policy == OURS:
             taken = occupy(tables, fleet.state, fleet.rows, number, row)
-            release(fleet.state, fleet.rows, drains, number)
+            started_one(fleet.state, fleet.rows, drains, number, row, world.first[number] >= 0)
         else:
             taken = baseline_occupy(policy, tables, fleet, number, row)
         started(world, oldest, row, taken)
@@ -158,7 +158,7 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
         if row >= 0:
             started(world, pod, row, taken)
             if policy == OURS:
-                release(fleet.state, fleet.rows, drains, number)
+                started_one(fleet.state, fleet.rows, drains, number, row, False)
             continue
         if queueing:
             if world.first[number] < 0:
@@ -211,7 +211,7 @@ def churn(trace: Trace, policy: int, queueing: bool, load: float, pods: int, see
         np.array([0.0, float(trace.capacity)]),
     )
     fleet = make_fleet(trace, seed)
-    drains = make_drains(fleet.state, count)
+    drains = make_drains(fleet.state)
     steady, left = False, TURNOVER_EVENTS
     cuts = [0, *relearning_moments(pods), pods] if policy == OURS else [0, pods]
     for first, last in pairwise(cuts):

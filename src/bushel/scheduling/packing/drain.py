@@ -35,9 +35,9 @@ class Drains(NamedTuple):
     options: Array  # least devices, most slots
 
 
-def make_drains(state: State, classes: int) -> Drains:
+def make_drains(state: State) -> Drains:
     """Of a fleet on which nothing runs yet."""
-    return Drains(state.nodes[:, [CPU, MEMORY]].copy(), np.full((8, 2), -1, np.int64), np.array([8, 1], np.int64))
+    return Drains(state.nodes[:, [CPU, MEMORY]].copy(), np.full((64, 2), -1, np.int64), np.array([8, 1, 1], np.int64))
 
 
 @lean_kernel
@@ -46,12 +46,13 @@ def drain_for(state: State, rows: Rows, drains: Drains, number: int) -> None:
     if wanted[CLASS_WHOLE] < drains.options[0]:
         return
     slot = -1
+    own = 0
     for candidate in range(drains.options[1] - 1, -1, -1):
         if drains.kept[candidate, 0] < 0:
             slot = candidate
         elif drains.kept[candidate, 1] == number:
-            return
-    if slot < 0:
+            own += 1
+    if slot < 0 or own >= drains.options[2]:
         return
     chosen = -1
     most = -1
@@ -83,13 +84,16 @@ def keep(state: State, rows: Rows, row: int, kept_for: int) -> None:
 
 
 @lean_kernel
-def release(state: State, rows: Rows, drains: Drains, number: int) -> None:
-    """A task of the class has started: what was kept for it goes back."""
+def started_one(state: State, rows: Rows, drains: Drains, number: int, row: int, more: bool) -> None:
+    """A task of the class has started on `row`. What was kept for it goes back when it was used, or when no other waits."""
     if rows.classes[number, CLASS_WHOLE] < drains.options[0]:
         return
     for slot in range(drains.options[1]):
-        if drains.kept[slot, 1] == number:
-            row = drains.kept[slot, 0]
+        if drains.kept[slot, 1] == number and (drains.kept[slot, 0] == row or not more):
+            kept = drains.kept[slot, 0]
             drains.kept[slot, 0] = -1
             drains.kept[slot, 1] = -1
-            keep(state, rows, row, 0)
+            keep(state, rows, kept, 0)
+            break
+    if more:
+        drain_for(state, rows, drains, number)

@@ -37,7 +37,7 @@ class Demand(NamedTuple):
     whole: int
     share: int
     models: tuple[int, ...] = ()
-    count: float = 1
+    count: float = 1  # pyright: ignore[reportIncompatibleMethodOverride]
 
     @property
     def volume(self) -> int:
