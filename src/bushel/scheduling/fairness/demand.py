@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bushel.scheduling.fairness.arrays import LARGEST_CLAIM, Integers
+from bushel.scheduling.fairness.arrays import LARGEST_CLAIM, UNBOUNDED, Integers
 from bushel.scheduling.fairness.tree import Tree
 
 
@@ -57,28 +57,38 @@ def startable(tree: Tree, leaf: int, amounts: Mapping[str, int]) -> bool:
 def shapes_of(tree: Tree, demands: Iterable[Demand]) -> Shapes:
     """Sum demands of one way each."""
     sums: dict[tuple[int, int], dict[int, int]] = {}
+    ceilings, columns, leaf_of = tree.path_ceiling.tolist(), tree.columns, tree.leaf_of
     for demand in demands:
-        leaf = tree.leaf_of.get(demand.queue_id)
-        if leaf is None or demand.count <= 0 or not startable(tree, leaf, demand.ways[0]):
+        leaf, count = leaf_of.get(demand.queue_id), demand.count
+        if leaf is None or count <= 0:
             continue
-        parts = [(tree.columns[name], amount * demand.count) for name, amount in demand.ways[0].items() if amount > 0]
-        key = leaf, sum(1 << column for column, _ in parts)
-        sums.setdefault(key, {})
-        for column, amount in parts:
-            sums[key][column] = sums[key].get(column, 0) + amount
+        mask, parts, ceiling = 0, [], ceilings[leaf]
+        for name, amount in demand.ways[0].items():
+            if amount > 0:
+                column = columns.get(name, -1)
+                if column < 0 or amount > ceiling[column]:
+                    break  # it could never start
+                mask |= 1 << column
+                parts.append((column, amount * count))
+        else:
+            table = sums.setdefault((leaf, mask), {})
+            for column, amount in parts:
+                table[column] = table.get(column, 0) + amount
     keys = sorted(key for key in sums if key[1])
-    wanted = np.zeros((tree.row_count, len(tree.columns)), np.int64)
-    leaves, part_start, part_column, part_amount = [], [0], [], []
-    shift = tree.shift.tolist()
+    wanted = np.zeros((tree.row_count, len(columns)), np.int64)
+    leaves = [leaf for leaf, _ in keys]
+    part_start, part_column, exact = [0], [], []
+    most = [min(LARGEST_CLAIM << bits, UNBOUNDED >> 6) for bits in tree.shift.tolist()]
     for key in keys:
-        leaves.append(key[0])
         for column, amount in sorted(sums[key].items()):
-            amount = min(amount, LARGEST_CLAIM << shift[column])
-            wanted[key[0], column] = min(wanted[key[0], column] + amount, LARGEST_CLAIM << shift[column])
             part_column.append(column)
-            part_amount.append(-(-amount >> shift[column]))
+            exact.append(min(amount, most[column]))
         part_start.append(len(part_column))
+    parts = np.array(part_column, np.int64), np.array(exact, np.int64)
+    part_leaf = np.repeat(np.array(leaves, np.int64), np.diff(part_start))
+    np.add.at(wanted, (part_leaf, parts[0]), parts[1])
+    np.minimum(wanted, np.array(most, np.int64), out=wanted)
+    part_amount = -(-parts[1] >> tree.shift[parts[0]])
     leaf = np.array(leaves, np.int64)
     start = np.searchsorted(leaf, np.arange(tree.row_count + 1)).astype(np.int64)
-    parts = np.array(part_column, np.int64), np.array(part_amount, np.int64)
-    return Shapes(tuple(keys), start, leaf, np.array(part_start, np.int64), *parts, wanted)
+    return Shapes(tuple(keys), start, leaf, np.array(part_start, np.int64), parts[0], part_amount, wanted)

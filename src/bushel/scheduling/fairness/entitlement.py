@@ -12,7 +12,7 @@ import numpy as np
 
 from bushel.scheduling.entities import Queue
 from bushel.scheduling.fairness.allotment import slices
-from bushel.scheduling.fairness.arrays import Floats, Integers
+from bushel.scheduling.fairness.arrays import UNBOUNDED, Floats, Integers
 from bushel.scheduling.fairness.demand import Demand, Shapes, shapes_of
 from bushel.scheduling.fairness.filling import fill
 from bushel.scheduling.fairness.flavors import choose_ways
@@ -60,7 +60,7 @@ class FairShares:
         twin(add_up)(tree.parent, own)
         nudge = np.minimum(NUDGE_GRAINS, (np.int64(1) << tree.fraction) >> NUDGE_SHIFT)
         whole_share = ((share + nudge) >> tree.fraction) << tree.shift
-        wanted = shapes.wanted.copy()
+        wanted = np.minimum(shapes.wanted, UNBOUNDED // tree.row_count)  # so that the sum stays a number of 64 bits
         twin(add_up)(tree.parent, wanted)
         self._shapes, self._share = shapes, share
         return Shares(tree, entitled, own, np.minimum(tree.exact_withheld, whole_share), whole_share, wanted)

@@ -166,11 +166,11 @@ def _promised(rows: list[_Row], columns: Mapping[str, int], parent: Integers) ->
         if queue is not None:
             for name, amount in queue.guarantee.items():
                 if name in columns:
-                    promised[row, columns[name]] = min(max(0, amount), UNBOUNDED >> 12)
+                    promised[row, columns[name]] = min(max(0, amount), UNBOUNDED >> 5)
         for column, parts in totals:
             promised[row, column] = max(promised[row, column], promised[row, parts].sum())
         if row:
-            below[parent[row]] = np.minimum(below[parent[row]] + promised[row], UNBOUNDED >> 12)
+            below[parent[row]] = np.minimum(below[parent[row]] + promised[row], UNBOUNDED >> 5)
     return promised
 
 
