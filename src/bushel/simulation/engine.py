@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from bushel.domain.lifecycle import AttemptState, FailureClass, Outcome
 from bushel.domain.retry import Again
@@ -40,20 +40,37 @@ class Setting:
     forecasts: bool = True
 
 
+class Watcher(Protocol):
+    """Sees a run from within, and changes nothing in it."""
+
+    def planned(self, simulation: Simulation) -> None: ...
+
+    def started(self, simulation: Simulation, job: SimulatedJob) -> None: ...
+
+
 class Simulation:
     """One run. `outcomes` says what became of everything."""
 
-    def __init__(self, jobs: Iterable[TraceJob], world: World, setting: Setting, conditions: Conditions | None = None) -> None:
+    def __init__(
+        self,
+        jobs: Iterable[TraceJob],
+        world: World,
+        setting: Setting,
+        conditions: Conditions | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
         self.jobs = {job.id: SimulatedJob(job) for job in sorted(jobs, key=lambda job: (job.arrival_seconds, job.id))}
         self.world = world.with_queues(simulated.job.queue for simulated in self.jobs.values())
         self.setting = setting
         self.conditions = conditions or Conditions()
+        self.watcher = watcher
         self.snapshot = Snapshot()
         self.now = 0.0
         self.plans = 0
         self.planned: Plan | None = None
         self.durations = Durations()
-        self._queue_ids = {queue.name: queue.id for queue in self.world.queues}
+        self.arrived: list[int] = []  # since the last plan
+        self.queue_ids = {queue.name: queue.id for queue in self.world.queues}
         self._nodes: dict[int, Node] = {node.id: node for node in self.world.nodes}
         self._events: list[tuple[float, int, int, tuple[Any, ...]]] = []
         self._count = 0
@@ -126,7 +143,8 @@ class Simulation:
     def _arrive(self, job_id: int) -> None:
         job = self.jobs[job_id].job
         self.durations.submitted(job_id, _kind(job))
-        self.measures.asked(self._queue_ids[job.queue], job.shape, job.elements)
+        self.measures.asked(self.queue_ids[job.queue], job.shape, job.elements)
+        self.arrived.append(job_id)
         self._settle(job_id)
 
     def _runs(self, job_id: int, index: int, number: int) -> bool:
@@ -221,12 +239,17 @@ class Simulation:
             self._feed()
             if made.complete or not decided or not len(self.snapshot.lines):
                 break
+        if self.watcher is not None:
+            self.watcher.planned(self)
+        self.arrived.clear()
         if made.revisit_at_seconds is not None and made.revisit_at_seconds - EPOCH_SECONDS > self.now:
             self._wake(made.revisit_at_seconds - EPOCH_SECONDS)
         return any_decided
 
     def _start(self, start: Start) -> None:
         job = self.jobs[start.job_id]
+        if self.watcher is not None and job.first_start is None:
+            self.watcher.started(self, job)
         trace, conditions = job.job, self.conditions
         element = job.elements.get(start.index)
         live = LiveAttempt(
@@ -300,7 +323,7 @@ class Simulation:
         exclusions = {index: element.exclusions for index, element in job.elements.items() if element.exclusions and index in job.pending}
         saved = job.elements[0].saved_seconds if trace.elements == 1 and 0 in job.elements else 0.0
         return ReadyJob(
-            *(trace.id, self._queue_ids[trace.queue], trace.shape, trace.priority, EPOCH_SECONDS + trace.arrival_seconds),
+            *(trace.id, self.queue_ids[trace.queue], trace.shape, trace.priority, EPOCH_SECONDS + trace.arrival_seconds),
             *(job.startable, job.pending, exclusions, self._expected(trace, saved), trace.submitter),
         )
 

@@ -92,7 +92,7 @@ class Measures:
         self.scarce = GPU if any(name.startswith(GPU_PREFIX) for name in capacity) else CPU
         self._rows = {queue.id: row for row, queue in enumerate(world.queues)}
         self._names = [queue.name for queue in world.queues]
-        self._weights = np.array([max(1, queue.weight) for queue in world.queues], np.float64)
+        self.weights = np.array([max(1, queue.weight) for queue in world.queues], np.float64)
         self._asked, self._held = np.zeros(len(self._rows), np.int64), np.zeros(len(self._rows), np.int64)
         self._held_seconds, self._entitled_seconds = np.zeros(len(self._rows)), np.zeros(len(self._rows))
         self._share_seconds, self._asking_seconds = np.zeros(len(self._rows)), np.zeros(len(self._rows))
@@ -108,13 +108,13 @@ class Measures:
     # Told ------------------------------------------------------------------------------------------------------------
 
     def asked(self, queue_id: int, shape: ShapeClass, elements: int) -> None:
-        self._asked[self._rows[queue_id]] += self._of_shape(shape) * elements
+        self._asked[self._rows[queue_id]] += self.amount_of(shape) * elements
         self._entitled = None
         self._while_arriving = self._used_seconds, self._capacity_seconds
 
     def answered(self, queue_id: int, shape: ShapeClass) -> None:
         """An element finished."""
-        self._asked[self._rows[queue_id]] -= self._of_shape(shape)
+        self._asked[self._rows[queue_id]] -= self.amount_of(shape)
         self._entitled = None
 
     def held(self, queue_id: int, runs: Iterable[Run], sign: int = 1) -> None:
@@ -136,7 +136,7 @@ class Measures:
         if seconds <= 0:
             return
         if self._entitled is None:
-            self._entitled = max_min(self._asked, self._weights, self._capacity)
+            self._entitled = max_min(self._asked, self.weights, self._capacity)
         asking = self._asked > 0
         used = int(self._held.sum())
         self._used_seconds += used * seconds
@@ -149,6 +149,17 @@ class Measures:
         if not self._samples or self._seconds >= self._samples[-1].at + self._every:
             self._sample(used)
         self._seconds += seconds
+
+    @property
+    def held_by_queue(self) -> np.ndarray:
+        return self._held
+
+    @property
+    def free(self) -> int:
+        return self._capacity - int(self._held.sum())
+
+    def row_of(self, queue_id: int) -> int:
+        return self._rows[queue_id]
 
     # Asked -----------------------------------------------------------------------------------------------------------
 
@@ -187,7 +198,8 @@ class Measures:
     def _of_node(self, node: Node) -> int:
         return self._of_amounts(node.capacity)
 
-    def _of_shape(self, shape: ShapeClass) -> int:
+    def amount_of(self, shape: ShapeClass) -> int:
+        """Of the scarce resource, by one element."""
         field = "cpu_milli" if self.scarce == CPU else "gpu_milli"
         return sum(getattr(group.request, field) * group.count for group in shape.groups)
 
