@@ -24,6 +24,9 @@ from bushel.domain.principal import Principal
 from bushel.spec.dataset import NewPlace
 from bushel.store import leases
 from bushel.store.database import Database, Transaction
+from tests.storage.conftest import bucket, s3_server
+
+__all__ = ["bucket", "s3_server"]
 
 PROJECT = "home/main/main"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import signal
 import time
 from pathlib import Path
@@ -21,6 +22,9 @@ ELSEWHERE = {
     "installation/": "tests/installation",
     "control/bootstrap.py": "tests/api/test_process.py",
     "control/disk_retention.py": "tests/control/test_disk_retention.py",  # it wants files that are a month old
+    "control/dataset_keeping.py": "tests/data/test_kills.py",  # it sweeps what is a week old
+    "data/": "tests/data/test_kills.py",  # within a task
+    "storage/": "tests/data/test_kills.py",
     "agent/task_log.py": "tests/agent/test_failpoints.py",  # only an agent that can send nothing for long drops output
 }
 """Source → the tests that kill at its points, where this platform has no such step."""
@@ -103,6 +107,7 @@ def work(platform: Platform, ledger: Ledger) -> list[str]:
         body = archive.read()
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
     platform.put(f"/v1/projects/home/main/main/blobs/{digest}", body, "application/gzip")
+    commit_a_version(platform, key)
     documents = [
         {"name": "single", "run": effect, "resources": small},
         {"name": "talkative", "run": f"seq 1 1000000; {effect}", "resources": small},
@@ -131,6 +136,20 @@ def work(platform: Platform, ledger: Ledger) -> list[str]:
     wait_for("its first attempt to be given up", lambda: not running(platform, given_up), 90)
     platform.parts["agent-fire"].kill(signal.SIGCONT)
     return [*jobs, given_up]
+
+
+def commit_a_version(platform: Platform, key: str) -> None:
+    """Of a data set; once, whatever dies."""
+    (platform.folder / "data").mkdir(exist_ok=True)
+    where = "project=home/main/main"
+    place = json.dumps({"url": str(platform.folder / "data")}).encode()
+    platform.put("/v1/storage/default?scope=home/main/main", place, "application/json")
+    platform.put(f"/v1/datasets/frames?{where}", b"{}", "application/json")
+    part = {"name": "a", "digest": f"sha256:{'0' * 64}", "place": "default", "files": 1, "bytes": 1, "records": 1}
+    made = platform.ask("POST", f"/v1/datasets/frames/versions?{where}", {"parts": [part]}, key=f"commit-{key}")
+    assert made["number"] == 1
+    assert platform.query("select count(*) from dataset_versions") == [(1,)]
+    assert platform.query("select count(*) from lineage_events") == [(2,)]
 
 
 def running(platform: Platform, job: str) -> bool:
