@@ -19,7 +19,7 @@ BRAKING_SECONDS = 0.4
 STANDING, STANDING_SECONDS, DRIVING = 0.3, 2.0, 2.0
 LANE_METRES, LANE_SECONDS, LEAST_LANE_SPEED = (2.4, 4.8), (4.0, 5.0, 6.0), 8.0
 MOST_HEADING_CHANGE = np.radians(2.5)
-LEAST_SWERVE = 0.008  # rad/s, either way
+LEAST_SWERVE, LEAST_LIKENESS = 0.008, 0.88  # rad/s; of the turning to one period of a sine
 CUT_IN_METRES, CUT_IN_NEAR, CUT_IN_SECONDS = 8.0, 60.0, 0.6
 
 
@@ -74,19 +74,18 @@ def lane_changes(t: np.ndarray, speed: np.ndarray, yaw_rate: np.ndarray) -> list
     if not np.isfinite(yaw_rate).any():
         return []
     interval = float(np.median(np.diff(t)))
-    bias = float(np.nanmedian(yaw_rate))
+    standing = yaw_rate[speed < STANDING]
+    bias = float(np.nanmedian(standing)) if np.isfinite(standing).sum() > 20 else 0.0  # what the gyroscope says when nothing turns
     candidates = []
     for seconds in LANE_SECONDS:
         width = round(seconds / interval)
-        for a in range(0, len(t) - width, max(1, round(0.25 / interval))):
+        for a in range(0, len(t) - width, max(1, round(0.2 / interval))):
             part = slice(a, a + width + 1)
             measured = _lane_change(t[part], speed[part], yaw_rate[part] - bias)
             if measured is not None:
-                candidates.append(
-                    (abs(abs(measured["sideways_m"]) - 3.5), Event("lane change", float(t[a]), float(t[a + width]), measured))
-                )
+                candidates.append((measured["likeness"], Event("lane change", float(t[a]), float(t[a + width]), measured)))
     found: list[Event] = []
-    for _, event in sorted(candidates, key=lambda candidate: (candidate[0], candidate[1].start)):
+    for _, event in sorted(candidates, key=lambda candidate: (-candidate[0], candidate[1].start)):
         if all(event.end < other.start or event.start > other.end for other in found):
             found.append(event)
     return found
@@ -97,22 +96,16 @@ def _lane_change(t: np.ndarray, speed: np.ndarray, yaw_rate: np.ndarray) -> dict
         return None
     steps = np.diff(t)
     heading = np.concatenate([[0.0], np.cumsum((yaw_rate[1:] + yaw_rate[:-1]) / 2 * steps)])
-    if abs(heading[-1]) > MOST_HEADING_CHANGE:
+    if abs(heading[-1]) > MOST_HEADING_CHANGE or np.abs(yaw_rate).max() < LEAST_SWERVE:
         return None
     sideways = float(np.sum((speed[1:] + speed[:-1]) / 2 * np.sin((heading[1:] + heading[:-1]) / 2) * steps))
-    smooth = np.convolve(yaw_rate, np.ones(5) / 5, mode="valid")
-    left, right = float(smooth.max()), float(-smooth.min())
-    if not LANE_METRES[0] <= abs(sideways) <= LANE_METRES[1] or min(left, right) < LEAST_SWERVE or not 0.4 < left / right < 2.5:
+    # One swing to the side and one back: a long bend that changes its direction is a ramp instead, which is like it to 0.8 only.
+    swing = np.sin(2 * np.pi * (t - t[0]) / (t[-1] - t[0]))
+    likeness = float(np.sum(yaw_rate * swing) / np.sqrt(np.sum(yaw_rate**2) * np.sum(swing**2)))
+    if not LANE_METRES[0] <= abs(sideways) <= LANE_METRES[1] or abs(likeness) < LEAST_LIKENESS:
         return None
-    # the two halves of the swerve are of one size, one after the other
-    first, second = (smooth.argmax(), smooth.argmin()) if sideways > 0 else (smooth.argmin(), smooth.argmax())
-    if not 0.15 * len(smooth) < second - first < 0.85 * len(smooth):
-        return None
-    return {
-        "sideways_m": round(sideways, 2),
-        "heading_change_deg": round(float(np.degrees(heading[-1])), 2),
-        "speed_m_s": round(float(speed.mean()), 2),
-    }
+    numbers = {"sideways_m": sideways, "heading_change_deg": np.degrees(heading[-1]), "speed_m_s": speed.mean(), "likeness": abs(likeness)}
+    return {name: round(float(number), 2) for name, number in numbers.items()}
 
 
 def cut_ins(t: np.ndarray, speed: np.ndarray, lead: np.ndarray) -> list[Event]:

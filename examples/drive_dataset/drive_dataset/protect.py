@@ -110,7 +110,7 @@ def _refuse_foreign(synchronised: Synchronised, policy: Policy, latitude: np.nda
 # Pictures ----------------------------------------------------------------------------------------------------------
 
 FACE_CASCADES = ("haarcascade_frontalface_default.xml", "haarcascade_profileface.xml")
-PLATE_CASCADES = ("haarcascade_russian_plate_number.xml", "haarcascade_license_plate_rus_16stages.xml")
+PLATE_CASCADES = ("haarcascade_russian_plate_number.xml",)
 LEAST_FACE, LEAST_PLATE = (20, 20), (24, 8)
 MARGIN = 0.15
 
@@ -128,7 +128,7 @@ def find_people(picture: np.ndarray) -> list[dict[str, Any]]:
         {"what": what, "box": [int(number) for number in box]}
         for what, names, least in (("face", FACE_CASCADES, LEAST_FACE), ("plate", PLATE_CASCADES, LEAST_PLATE))
         for cascade in _cascades(names)
-        for box in cascade.detectMultiScale(grey, scaleFactor=1.2, minNeighbors=3, minSize=least)
+        for box in cascade.detectMultiScale(grey, scaleFactor=1.25, minNeighbors=3, minSize=least)
     ]
     found += [{"what": "plate", "box": box} for box in _plates_by_edges(grey)]
     return sorted(found, key=lambda one: (one["what"], one["box"]))
@@ -136,16 +136,14 @@ def find_people(picture: np.ndarray) -> list[dict[str, Any]]:
 
 def _plates_by_edges(grey: np.ndarray) -> list[list[int]]:
     """Bright, flat boxes full of upright strokes: plates that the cascades, trained on one country's, do not know."""
-    strokes = np.abs(cv2.Sobel(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_16S, 1, 0)).clip(0, 255).astype(np.uint8)
-    bright = cv2.threshold(grey, 150, 255, cv2.THRESH_BINARY)[1]
-    closed = cv2.morphologyEx(cv2.threshold(strokes, 90, 255, cv2.THRESH_BINARY)[1], cv2.MORPH_CLOSE, np.ones((3, 13), np.uint8))
-    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    bright = ((grey > 140) & (grey > cv2.blur(grey, (61, 31)).astype(np.int16) + 25)).astype(np.uint8)
+    closed = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((3, 7), np.uint8))
+    strokes = np.abs(cv2.Sobel(grey, cv2.CV_16S, 1, 0))
     boxes = []
-    for contour in contours:
-        x, y, width, height = cv2.boundingRect(contour)
-        if 28 <= width <= 240 and 8 <= height <= 70 and 2.2 <= width / height <= 7:
-            inside = (slice(y, y + height), slice(x, x + width))
-            if bright[inside].mean() > 0.45 * 255 and (strokes[inside] > 90).mean() > 0.25:
+    for x, y, width, height, area in cv2.connectedComponentsWithStats(closed)[2][1:].tolist():
+        if 20 <= width <= 240 and 5 <= height <= 70 and 2.2 <= width / height <= 8 and area > 0.6 * width * height:
+            inside = strokes[y : y + height, x + 1 : x + width - 1]
+            if (inside > 60).mean() > 0.3:
                 boxes.append([x, y, width, height])
     return boxes
 

@@ -18,6 +18,7 @@ YEAR_SECONDS = 365.25 * 86400
 CLOCK_RESET_SECONDS = 1.0  # a step back that no jitter explains
 GAP_INTERVALS, LEAST_GAP_SECONDS = 10, 1.0
 MOVING = 3.0  # m/s from which two speeds can be compared
+TURNING = 0.02  # rad/s from which two rates of turning can be compared
 RATIO_TOLERANCE = 0.08
 GRAVITY = 9.80665
 
@@ -36,6 +37,7 @@ def repair(decoded: Decoded) -> Decoded:
         _order(decoded, signal)
     _units(decoded)
     _level(decoded)
+    _turning_unit(decoded)
     for signal in decoded.signals:
         if signal.name in RANGES:
             low, high = RANGES[signal.name]
@@ -135,7 +137,6 @@ def _units(decoded: Decoded) -> None:
     _no_fix_at_zero(decoded)
     _speed_unit(decoded)
     _acceleration_unit(decoded)
-    _turning_unit(decoded)
 
 
 def _no_fix_at_zero(decoded: Decoded) -> None:
@@ -209,13 +210,20 @@ def _level(decoded: Decoded) -> None:
 
 
 def _turning_unit(decoded: Decoded) -> None:
+    """Degrees for radians, and clockwise for anticlockwise: the heading of the satellites tells."""
     yaw, heading = decoded.signal(YAW_RATE), decoded.signal(HEADING)
     if yaw is None or heading is None or len(heading.t) < 20 or len(yaw.t) < 2:
         return
-    turn = -np.diff(np.unwrap(np.radians(heading.value)))  # headings grow clockwise
-    took = np.diff(heading.t)
-    good = (took > 0) & (took < 2)
-    ratio = _ratio(yaw, (heading.t[1:] - took / 2)[good], turn[good] / took[good], 0.05)
-    if ratio is not None and abs(abs(ratio) / 57.3 - 1) < 2 * RATIO_TOLERANCE:
+    turned = -np.diff(np.unwrap(np.radians(heading.value)))  # headings grow clockwise
+    way = np.concatenate([[0.0], np.cumsum(np.diff(yaw.t) * (yaw.value[1:] + yaw.value[:-1]) / 2)])
+    felt = np.diff(np.interp(heading.t, yaw.t, way))
+    good = (np.diff(heading.t) < 2) & (np.abs(turned) > TURNING * np.diff(heading.t))
+    if np.count_nonzero(good) < 10 or abs(correlation := float(np.corrcoef(turned[good], felt[good])[0, 1])) < 0.5:
+        return
+    slope = float(np.sum(turned[good] * felt[good]) / np.sum(turned[good] ** 2))
+    if 30 < abs(slope) < 90:
         yaw.value = np.radians(yaw.value)
         decoded.findings.append(Finding("wrong_unit", "deg/s, said to be rad/s; converted", YAW_RATE))
+    if correlation < 0:
+        yaw.value = -yaw.value
+        decoded.findings.append(Finding("wrong_sign", "turns against the heading of the satellites; turned round", YAW_RATE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,10 +69,17 @@ def write(plan: Plan, sensed: Sensed, folder: Path) -> int:
             f'<HDcomment><TX/><common_properties><e name="serial number">SIM{plan.seed:05d}</e></common_properties></HDcomment>'
         )
         mdf.append([Signal(rows, t, name="CAN_DataFrame", source=source)], comment="")
-        for entry in mdf.file_history:
-            entry.abs_time = int(plan.start * 1e9)
-        mdf.save(folder / f"{plan.name}.MF4", overwrite=True, compression=1)
+        saved = mdf.save(folder / f"{plan.name}.mf4", overwrite=True, compression=1)
+    _fix_history(Path(saved), int(plan.start * 1e9))
     return len(t)
+
+
+def _fix_history(path: Path, nanoseconds: int) -> None:
+    """The library notes when a file was saved (ASAM MDF 4.1, 6.5: the time comes after the two links): here, when it was driven."""
+    data = bytearray(path.read_bytes())
+    for block in re.finditer(rb"##FH\0\0\0\0\x38\0\0\0", bytes(data)):
+        struct.pack_into("<Q", data, block.start() + 40, nanoseconds)
+    path.write_bytes(data)
 
 
 def frames(sensed: Sensed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

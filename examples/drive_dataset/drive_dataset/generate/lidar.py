@@ -19,7 +19,8 @@ def write(plan: Plan, motion: Motion, folder: Path, sweeps: int = 5) -> dict[str
     folder.mkdir(parents=True, exist_ok=True)
     info = core.SensorInfo.from_default(core.LidarMode._512x10)
     info.sn = SERIAL + plan.seed
-    info.format.udp_profile_lidar = core.UDPProfileLidar.RNG19_RFL8_SIG16_NIR16
+    info.format.udp_profile_lidar = info.config.udp_profile_lidar = core.UDPProfileLidar.RNG19_RFL8_SIG16_NIR16
+    info.config.udp_port_lidar, info.config.udp_port_imu = 7502, 7503
     (folder / f"{plan.name}.json").write_text(info.to_json_string())
     lines = _lines(info)
     packets: list[Any] = []
@@ -34,11 +35,10 @@ def write(plan: Plan, motion: Motion, folder: Path, sweeps: int = 5) -> dict[str
 
 
 def _lines(info: Any) -> np.ndarray:
-    """Unit vectors of all beams in the sensor's frame, x forward."""
-    angles = np.radians(np.asarray(info.beam_altitude_angles))[:, None]
-    offsets = np.radians(np.asarray(info.beam_azimuth_angles))[:, None]
-    turn = 2 * np.pi * (1 - np.arange(info.w) / info.w)[None, :] - offsets + np.pi
-    return np.stack([np.cos(angles) * np.cos(turn), np.cos(angles) * np.sin(turn), np.broadcast_to(np.sin(angles), turn.shape)], axis=-1)
+    """Unit vectors of all beams in the sensor's frame, x forward: what lies between two ranges of the maker's own table."""
+    table = core.XYZLut(info)
+    near, far = (table(np.full((info.h, info.w), millimetres, np.uint32)) for millimetres in (10_000, 11_000))
+    return far - near
 
 
 def cast(lines: np.ndarray, ahead: float) -> np.ndarray:

@@ -62,7 +62,7 @@ def drive(plan: Plan) -> Motion:
     random = np.random.default_rng(plan.seed)
     wave, phase = random.uniform(700, 1100), random.uniform(0, 2 * np.pi)
     # A bend of a kilometre's radius at most, none where the lane is changed, so that the swerve can be told from it.
-    curvature = 1e-3 * np.sin(2 * np.pi * way / wave + phase) * (1 - np.exp(-(((t - plan.lane_change_at - 2.5) / 6) ** 2)))
+    curvature = 1e-3 * np.sin(2 * np.pi * way / wave + phase) * (1 - np.exp(-(((t - plan.lane_change_at - 2.5) / 5) ** 4)))
     road = np.radians(90 - plan.heading_degrees) + np.cumsum(curvature * speed) * step
     moving = speed > 0.5
     yaw = road + np.where(moving, np.arctan2(sideways, np.maximum(speed, 0.5)), 0.0)

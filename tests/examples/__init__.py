@@ -1,0 +1,1 @@
+"""Tests of what is shipped under examples/, each in its own environment."""
