@@ -45,6 +45,7 @@ COMMANDS = {
     "hold": Entry(CHANGES, "change", "keep queued jobs from starting"),
     "release": Entry(CHANGES, "change", "let held jobs start"),
     "retry": Entry(CHANGES, "change", "submit what failed again, as a new job"),
+    "simulate": Entry(PLATFORM, "simulate", "replay a trace in virtual time under one policy or several"),
     "whoami": Entry(TENANCY, "whoami", "show who you are and what you may do"),
     "audit": Entry(TENANCY, "audit", "show who changed what"),
     "completion": Entry(SELF, "completion", "print the completion script of a shell"),

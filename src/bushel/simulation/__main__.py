@@ -1,0 +1,107 @@
+"""`python -m bushel.simulation TRACE… --nodes NODES`: what `bushel simulate` starts.
+
+Guarantees: data on standard output and talk on standard error; the same words and the same seed write the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from bushel.domain.errors import BushelError
+from bushel.scheduling.plan import Policy
+from bushel.simulation.conditions import Conditions
+from bushel.simulation.engine import Setting, Simulation
+from bushel.simulation.estimating import EstimateTrial
+from bushel.simulation.measures import Outcomes
+from bushel.simulation.nodes import world_from
+from bushel.simulation.readers import read_traces
+from bushel.simulation.report import Summary, table
+from bushel.simulation.trace import TraceProblem
+
+WRONG, USAGE = 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="bushel simulate", description="Replay a trace in virtual time under one policy or several.")
+    made.add_argument("trace", nargs="+", type=Path, metavar="TRACE", help="SWF, openb, gangs, or jobs as JSON lines or CSV")
+    made.add_argument("--nodes", required=True, metavar="NODES", help="16xV100:8, 40x32c/128g, 8xH100:8:spot, joined by commas; or a CSV")
+    made.add_argument("--policy", action="append", default=[], metavar="NAME[:KEY=VALUE,…]", help="may be given more than once")
+    made.add_argument("--jobs", type=int, metavar="N", help="only the first N arrivals")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="of what goes wrong (default 1)")
+    made.add_argument("--node-failures", type=float, metavar="SECONDS", help="mean time between failures of a node (default: none)")
+    made.add_argument("--spot-reclaims", type=float, metavar="SECONDS", help="mean time until a spot node is taken back (default: never)")
+    made.add_argument("--period", type=float, default=0.0, metavar="SECONDS", help="plan no more often (default: at every change)")
+    made.add_argument("--estimates", action="store_true", help="also try start estimates on every job that waits")
+    made.add_argument("--figures", type=Path, metavar="FOLDER", help="write pictures there")
+    made.add_argument("--parquet", type=Path, metavar="FOLDER", help="write columns there")
+    made.add_argument("--json", action="store_true", help="print records instead of the table")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except (BushelError, OSError) as problem:
+        print(f"bushel simulate: {problem}", file=sys.stderr)
+        return WRONG
+    except ModuleNotFoundError as missing:
+        print(f"bushel simulate: {missing.name} is not installed; it comes with: pip install 'bushel[simulation]'", file=sys.stderr)
+        return WRONG
+
+
+def _run(options: argparse.Namespace) -> int:
+    trace = read_traces(options.trace, limit=options.jobs)
+    world = world_from(options.nodes)
+    conditions = Conditions(seed=options.seed, node_failure_seconds=options.node_failures, spot_reclaim_seconds=options.spot_reclaims)
+    if trace.left_out:
+        print(f"left out: {trace.left_out:,} rows that say no runtime or no size", file=sys.stderr)
+    runs: list[Outcomes] = []
+    for setting in [setting_from(text, options.period) for text in options.policy or ["default"]]:
+        trial = EstimateTrial() if options.estimates else None
+        runs.append(Simulation(trace.jobs, world, setting, conditions, trial).run())
+        if trial is not None:
+            print(f"{setting.name}: {trial.coverage:.1%} of {len(trial.tried):,} starts in their 80 % interval", file=sys.stderr)
+    if options.json:
+        print(json.dumps([asdict(Summary.of(run)) for run in runs], indent=2))
+    else:
+        print(table(runs))
+    if options.figures:
+        from bushel.simulation import pictures
+
+        _say(pictures.draw(runs, options.figures))
+    if options.parquet:
+        from bushel.simulation import columns
+
+        _say(columns.write(runs, options.parquet))
+    return 0
+
+
+def setting_from(text: str, period_seconds: float = 0.0) -> Setting:
+    """`NAME`, or `NAME:KEY=VALUE,…` with the fields of a policy."""
+    name, _, rest = text.partition(":")
+    kinds = {field.name: type(getattr(Policy(), field.name)) for field in fields(Policy)}
+    values: dict[str, object] = {}
+    for pair in filter(None, rest.split(",")):
+        key, _, value = pair.partition("=")
+        if key not in kinds or kinds[key] not in (bool, int, float, str):
+            raise TraceProblem(f"a policy has no {key!r}; it has: {', '.join(sorted(kinds))}")
+        try:
+            values[key] = value in ("true", "yes", "1") if kinds[key] is bool else kinds[key](value)
+        except ValueError:
+            raise TraceProblem(f"{key} is a number, not {value!r}") from None
+    return Setting(name, Policy(**values), period_seconds)  # type: ignore[arg-type]
+
+
+def _say(written: Sequence[Path]) -> None:
+    for file in written:
+        print(f"wrote {file}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
