@@ -65,7 +65,8 @@ class Pipelines:
         """Job, stage, run, and the indices that may start."""
         with self.database.transaction() as tx:
             rows = tx.all(
-                "select id, spec -> 'stage' as stage, array(select generate_series(lower(r), upper(r) - 1) from unnest(pending) r) as pending"
+                "select id, spec -> 'stage' as stage,"
+                " array(select generate_series(lower(r), upper(r) - 1) from unnest(pending) r) as pending"
                 " from jobs where is_stage and pending_count > 0 and not user_hold order by id"
             )
         return [(row["id"], row["stage"]["stage"], row["stage"]["run"], row["stage"]["set"], row["pending"]) for row in rows]
@@ -121,7 +122,8 @@ class Pipelines:
             rows = tx.all(
                 "select s.name, sum(j.gated_count) as gated, sum(j.pending_count) as pending, sum(j.succeeded_count) as succeeded,"
                 " sum(j.failed_count) as failed, sum(j.cancelled_count) as cancelled"
-                " from run_stages s join stage_jobs sj on sj.stage_id = s.id join jobs j on j.id = sj.job_id where s.run_id = %s group by s.name",
+                " from run_stages s join stage_jobs sj on sj.stage_id = s.id join jobs j on j.id = sj.job_id"
+                " where s.run_id = %s group by s.name",
                 (run_id,),
             )
         return {row["name"]: {place: int(count) for place, count in row.items() if place != "name" and count} for row in rows}

@@ -13,6 +13,8 @@ Guarantees:
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +26,7 @@ from bushel.control.result_keys import widened
 from bushel.control.result_notes import note_results
 from bushel.control.run_state import NOTHING, News, RunState, StageJob, StageState, made_of, whole
 from bushel.control.runs import run_event
+from bushel.domain.errors import StaleEpoch, Unavailable
 from bushel.domain.failpoints import reach
 from bushel.domain.lifecycle import Reason
 from bushel.domain.ranges import IndexRanges
@@ -35,7 +38,11 @@ ACTOR = "controller/pipelines"
 NEWS_LIMIT = 500
 RUNS_LIMIT = 20
 
+SET_ASIDE_SECONDS = 30.0
+
 _DOCUMENTS_LIMIT = 200
+
+log = logging.getLogger(__name__)
 
 
 class Advancer:
@@ -45,16 +52,48 @@ class Advancer:
         self._database = database
         self._lease = lease
         self._documents: dict[tuple[int, int], dict[str, Any]] = {}
+        self._bad: dict[int, float] = {}  # runs that could not be carried on, until when they are left alone
 
     def step(self) -> int:
         """Carry on the runs of which something finished or was changed. How much that was."""
+        try:
+            return self._step()
+        except (StaleEpoch, Unavailable):
+            raise
+        except Exception:
+            log.exception("a step over several runs failed: each is tried by itself")
+            return self._one_by_one()
+
+    def _one_by_one(self) -> int:
+        """One run that cannot be carried on must not keep the others."""
+        with self._database.transaction() as tx:
+            ids = {*runs.due(tx, RUNS_LIMIT), *runs.with_news(tx)} - self._set_aside()
+        done = 0
+        for run_id in sorted(ids):
+            try:
+                done += self._step(only=run_id)
+            except (StaleEpoch, Unavailable):
+                raise
+            except Exception:
+                log.exception("run_id=%d again_in_seconds=%g cannot be carried on", run_id, SET_ASIDE_SECONDS)
+                self._bad[run_id] = time.monotonic() + SET_ASIDE_SECONDS
+        return done
+
+    def _set_aside(self) -> set[int]:
+        now = time.monotonic()
+        self._bad = {run_id: until for run_id, until in self._bad.items() if until > now}
+        return set(self._bad)
+
+    def _step(self, only: int | None = None) -> int:
+        bad = self._set_aside()
         with self._database.transaction() as tx:
             self._lease.require(tx)
-            news = runs.take_news(tx, NEWS_LIMIT)
-            ids = {*runs.due(tx, RUNS_LIMIT), *runs.runs_of_jobs(tx, (row["job_id"] for row in news))}
+            news = runs.take_news(tx, NEWS_LIMIT, only=only, without=sorted(bad))
+            due = runs.due(tx, RUNS_LIMIT + len(bad)) if only is None else [only]
+            ids = {*due, *runs.runs_of_jobs(tx, (row["job_id"] for row in news))} - bad
             if not ids:
                 return len(news)
-            for run in self._load(tx, self._with_limited(tx, ids), news):
+            for run in self._load(tx, self._with_limited(tx, ids) - bad, news):
                 advance(tx, run)
             reach("pipelines.before_commit")
         reach("pipelines.after_commit")

@@ -89,7 +89,8 @@ class Reason(StrEnum):
 _J, _A = JobState, AttemptState
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    _J.HELD: frozenset({_J.QUEUED, _J.FAILED, _J.CANCELLED}),  # failed: an array held after a failure, the rest of it cancelled
+    # failed: an array held after a failure, the rest of it cancelled; succeeded: a stage of a run, the last results of it taken over
+    _J.HELD: frozenset({_J.QUEUED, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
     # running: an array of which something has ended, and another element starts
     _J.QUEUED: frozenset({_J.HELD, _J.STARTING, _J.RUNNING, _J.FAILED, _J.CANCELLED}),
     _J.STARTING: frozenset({_J.QUEUED, _J.HELD, _J.RUNNING, _J.STOPPING, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),

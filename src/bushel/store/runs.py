@@ -16,7 +16,10 @@ from bushel.store import elements
 from bushel.store.database import Transaction
 
 _TAKE_NEWS = """
-    delete from stage_news where id = any(array(select id from stage_news order by id limit %s))
+    delete from stage_news where id = any(array(
+        select n.id from stage_news n join stage_jobs j on j.job_id = n.job_id join run_stages s on s.id = j.stage_id
+        where (%(only)s::bigint is null or s.run_id = %(only)s) and s.run_id <> all(%(without)s) order by n.id limit %(limit)s
+    ))
     returning id, job_id, succeeded::text as succeeded, failed::text as failed, cancelled::text as cancelled
 """
 
@@ -72,9 +75,9 @@ _WRITE_STAGES = """
 """
 
 
-def take_news(tx: Transaction, limit: int) -> list[dict[str, Any]]:
-    """What finished and was not looked at, oldest first."""
-    rows = tx.all(_TAKE_NEWS, (limit,))
+def take_news(tx: Transaction, limit: int, *, only: int | None = None, without: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """What finished and was not looked at, oldest first; of one run only, or without that of some."""
+    rows = tx.all(_TAKE_NEWS, {"limit": limit, "only": only, "without": list(without)})
     for row in rows:
         for place in ("succeeded", "failed", "cancelled"):
             row[place] = IndexRanges.from_postgres(row[place])
@@ -84,6 +87,11 @@ def take_news(tx: Transaction, limit: int) -> list[dict[str, Any]]:
 def runs_of_jobs(tx: Transaction, job_ids: Iterable[int]) -> list[int]:
     ids = sorted(set(job_ids))
     return [row["run_id"] for row in tx.all(_OF_JOBS, (ids,))] if ids else []
+
+
+def with_news(tx: Transaction) -> list[int]:
+    """Runs of which something finished and was not looked at."""
+    return runs_of_jobs(tx, (row["job_id"] for row in tx.all("select distinct job_id from stage_news")))
 
 
 def due(tx: Transaction, limit: int) -> list[int]:
