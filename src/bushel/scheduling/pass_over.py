@@ -25,7 +25,7 @@ from bushel.scheduling.kernels.serve import advance, begin, charge, choose, serv
 from bushel.scheduling.kernels.serve import allows as kernel_allows
 from bushel.scheduling.kernels.tables import NEVER, Heap, LineTable, Record
 from bushel.scheduling.lines import job_of_key
-from bushel.scheduling.order import entitle_by_weight
+from bushel.scheduling.order import entitle, stretch_by_history
 from bushel.scheduling.policy import Policy
 from bushel.scheduling.quota import Ledger, OverQuota, add_charge
 from bushel.scheduling.record import LinesLeft, Places, Starts, Waits
@@ -54,7 +54,8 @@ class Pass:
         capacity = self._capacity()
         present_queues = lines.queues()
         self.ledger = Ledger(snapshot.queues, present_queues, self.fleet.column_of, capacity)
-        entitle_by_weight(self.ledger, snapshot.queues, capacity, present_queues | set(snapshot.queues.used))
+        self.shares = entitle(space.fair, self.ledger, snapshot.queues, lines, self.classes, space.ways.table, capacity)
+        stretch_by_history(self.ledger, snapshot.queues, self.shares, now_seconds, policy.half_life_seconds)
         self.lines = self._line_table()
         self.heap = Heap(np.zeros(len(self.ledger.ids) + 1, np.int64), np.zeros(len(self.ledger.ids) + 1, np.int32))
         self.record = Record(
@@ -282,7 +283,7 @@ class Pass:
         return Waits(columns, self._waiting, self._first_over_quota)
 
     def _first_over_quota(self, queue_id: int, shape: ShapeClass) -> OverQuota | None:
-        return next(iter(self._over_quota(queue_id, choices_of(self.fleet, shape))), None)
+        return next(filter(None, self._over_quota(queue_id, choices_of(self.fleet, shape))), None)
 
     def revisit_at_seconds(self) -> float | None:
         moments = [] if self._window_until is None else [self._window_until]

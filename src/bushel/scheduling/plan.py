@@ -19,6 +19,7 @@ from functools import cached_property
 from bushel.scheduling.backfill import KeptFree
 from bushel.scheduling.decisions import Cause, Eviction, Growth, Reservation, Start, Waiting
 from bushel.scheduling.entities import ShapeClass
+from bushel.scheduling.fairness import Shares
 from bushel.scheduling.feasibility import NodeCount, count_obstacles
 from bushel.scheduling.fit import Room
 from bushel.scheduling.pass_over import Pass
@@ -34,7 +35,7 @@ __all__ = ["Cause", "Plan", "Policy", "Start", "Waiting", "plan"]
 class Plan:
     """`complete`: everything was looked at. `revisit_at_seconds`: when time alone would change the plan, in seconds since 1970.
 
-    `room` and `ledger` are as they are once everything in this plan has started.
+    `shares` are those of every queue, as the plan found them. `room` and `ledger` are as they are once everything in this plan has started.
     """
 
     starts: Starts
@@ -45,6 +46,7 @@ class Plan:
     snapshot: Snapshot = field(repr=False)
     room: Room = field(repr=False)
     ledger: Ledger = field(repr=False)
+    shares: Shares = field(repr=False)
     evictions: Sequence[Eviction] = ()
     reservations: Sequence[Reservation] = ()
     growths: Sequence[Growth] = ()
@@ -74,4 +76,5 @@ def plan(snapshot: Snapshot, now: datetime, policy: Policy) -> Plan:
         snapshot,
         made.room,
         made.ledger,
+        made.shares,
     )

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`starts_limit`: most elements one plan starts; the next plan goes on. `patience_seconds`: see `backfill`."""
+    """`starts_limit`: most elements one plan starts; the next plan goes on. `patience_seconds`: see `backfill`.
+    `half_life_seconds`: past use counts half after so long.
+    """
 
     starts_limit: int = 1000
     patience_seconds: float = 600.0
+    half_life_seconds: float = 7 * 24 * 3600.0

@@ -57,15 +57,13 @@ class QueueTree:
     def __init__(self) -> None:
         self.queues: dict[int, Queue] = {}
         self.used: dict[int, dict[str, int]] = {}
-        self.structure = 0  # grows when a queue changes
+        self.running: dict[tuple[int, frozenset[str]], tuple[int, dict[str, int]]] = {}  # by what they need: attempts, their amounts
 
     def put(self, queue: Queue) -> None:
         self.queues[queue.id] = queue
-        self.structure += 1
 
     def remove(self, queue_id: int) -> None:
-        if self.queues.pop(queue_id, None) is not None:
-            self.structure += 1
+        self.queues.pop(queue_id, None)
 
     def path(self, queue_id: int) -> list[Queue]:
         """The queue and those above it, nearest first."""
@@ -78,7 +76,12 @@ class QueueTree:
 
     def charge(self, attempt: LiveAttempt, sign: int) -> None:
         used = self.used.setdefault(attempt.queue_id, {})
-        for name, amount in charge_of(attempt.runs).items():
+        held = charge_of(attempt.runs)
+        kind = attempt.queue_id, frozenset(held)
+        count, amounts = self.running.pop(kind, (0, {}))
+        if count + sign:
+            self.running[kind] = count + sign, {name: amounts.get(name, 0) + sign * amount for name, amount in held.items()}
+        for name, amount in held.items():
             left = used.get(name, 0) + sign * amount
             if left:
                 used[name] = left

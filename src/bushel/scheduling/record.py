@@ -133,7 +133,7 @@ class LinesLeft:
 
 
 class Waits(Lazy[Waiting]):
-    """`over_quota` says what is in the way of one more of a shape in a queue."""
+    """`over_quota` says which limit is in the way of one more of a shape in a queue, whichever way it is met."""
 
     def __init__(self, left: LinesLeft, apart: list[Waiting], over_quota: Callable[[int, ShapeClass], OverQuota | None]) -> None:
         self._left, self._apart, self._over_quota = left, apart, over_quota
@@ -146,7 +146,7 @@ class Waits(Lazy[Waiting]):
             return self._apart[at]
         left, at = self._left, at - len(self._apart)
         queue_id, shape, cause = int(left.queue_ids[at]), left.shapes[left.klass[at]], CAUSES[int(left.cause[at])]
-        over = self._over_quota(queue_id, shape) if cause is Cause.QUOTA else None
+        over = self._over_quota(queue_id, shape) if cause in (Cause.QUOTA, Cause.NO_ROOM) else None
         return Waiting(queue_id, shape, cause, int(left.first_job[at]), int(left.jobs[at]), int(left.elements[at]), over)
 
     def of(self, queue_id: int, shape: ShapeClass) -> list[Waiting]:

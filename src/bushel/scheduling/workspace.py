@@ -15,6 +15,7 @@ import numpy as np
 from bushel.domain.job import Constraints
 from bushel.domain.resources import CPU, GPU_PREFIX, MEMORY
 from bushel.scheduling.entities import ShapeClass
+from bushel.scheduling.fairness import FairShares
 from bushel.scheduling.feasibility import allowed_nodes
 from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers
 from bushel.scheduling.kernels.mode import twin
@@ -48,6 +49,7 @@ class Workspace:
         self._fleet: Fleet | None = None
         self._lent: weakref.ref[Room] | None = None
         self._learnt = Learnt()
+        self.fair = FairShares()
 
     def begin(self, fleet: Fleet, lines: Lines, now_seconds: float, room_for: int) -> float | None:
         """Bring all up to date for a plan of up to `room_for` changes. When time alone changes which nodes may be used."""
@@ -121,7 +123,9 @@ class Workspace:
         self._models = fleet.gpu_models()
         self._mask_numbers: dict[MaskName, int] = {}
         self._mask_shapes: list[tuple[ShapeClass, bool]] = []
-        self._witness: dict[int, tuple[int, int]] = {}  # class → way and node on which it fits when empty
+        self._witness: dict[int, int] = {}  # way → a node on which it fits when empty
+        self._checked: dict[int, bool] = {}
+        self._checked_structure = -1
         self._numbered = 0
         self._first, self._stop, self._kind = np.zeros(16, np.int32), np.zeros(16, np.int32), np.zeros(16, np.int8)
         self._needs = np.zeros((16, len(fleet.column_of) + 1), np.int64)
@@ -289,23 +293,31 @@ class Workspace:
 
     def classes(self, fleet: Fleet, present: Iterable[int]) -> Classes:
         """For one plan; `present` are the classes of which something waits."""
-        kind = self._kind.copy()
+        kind, possible = self._kind.copy(), np.zeros(len(self._slot), np.bool_)
         for number in present:
-            if kind[number] == SINGLE and not self.possible(fleet, number):
-                kind[number] = IMPOSSIBLE
-        return Classes(self._first, self._stop, kind, np.zeros(len(kind), np.bool_), self._needs)
+            if kind[number] == SINGLE:
+                ways = range(self._first[number], self._stop[number])
+                for way in ways:
+                    possible[way] = self._possible(fleet, way)
+                if not any(possible[way] for way in ways):
+                    kind[number] = IMPOSSIBLE
+        return Classes(self._first, self._stop, kind, np.zeros(len(kind), np.bool_), possible, self._needs)
 
-    def possible(self, fleet: Fleet, number: int) -> bool:
-        """Whether a task of this class fits on some usable node that is empty."""
-        found = self._witness.get(number)
-        if found is not None and self._fits_empty(fleet, found[0], np.array([found[1]]))[0]:
-            return True
-        for way in range(self._first[number], self._stop[number]):
-            rows = np.flatnonzero(self._fits_empty(fleet, way, slice(None)))
-            if len(rows):
-                self._witness[number] = (way, int(rows[0]))
-                return True
-        return False
+    def _possible(self, fleet: Fleet, way: int) -> bool:
+        """Whether a task fits this way on some usable node that is empty."""
+        if self._checked_structure != fleet.structure:
+            self._checked_structure, self._checked = fleet.structure, {}
+        known = self._checked.get(way)
+        if known is None:
+            witness = self._witness.get(way)
+            known = witness is not None and bool(self._fits_empty(fleet, way, np.array([witness]))[0])
+            if not known:
+                rows = np.flatnonzero(self._fits_empty(fleet, way, slice(None)))
+                known = len(rows) > 0
+                if known:
+                    self._witness[way] = int(rows[0])
+            self._checked[way] = known
+        return known
 
     def _fits_empty(self, fleet: Fleet, way: int, rows: Integers | slice) -> Integers:
         table = self.ways.table

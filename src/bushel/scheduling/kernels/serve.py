@@ -11,6 +11,7 @@ from __future__ import annotations
 from bushel.scheduling.kernels.mode import inner_kernel, lean_kernel
 from bushel.scheduling.kernels.rows import best_of, take
 from bushel.scheduling.kernels.tables import (
+    ALL_OVER,
     APART,
     AVOIDS_NODES,
     BLOCKED,
@@ -26,10 +27,12 @@ from bushel.scheduling.kernels.tables import (
     LINE,
     NO_NODE,
     NO_ROOM,
+    NOTHING_OVER,
     OVERDUE_MICROS,
     QUEUE,
     QUOTA,
     REVISIT_MICROS,
+    SOME_OVER,
     START_LIMIT,
     STARTABLE,
     STARTED,
@@ -119,33 +122,38 @@ def serve(
 def choose(
     nodes: Nodes, ways: Ways, rows: Rows, log: Log, classes: Classes, queues: Queues, state: Array, queue: int, klass: int
 ) -> tuple[int, int, int]:
-    """The way and the node for one task of a class, -1 for none; and how many ways the quota forbids."""
-    over_quota = 0
+    """The way and the node for one task of a class, -1 for none; and how much of its ways the quota forbids."""
+    over, open_ways = False, False
     found_way, found_row, found_key, found_rank = -1, -1, 0, 0
     for way in range(classes.first[klass], classes.stop[klass]):
         if found_way >= 0 and ways.rank[way] > found_rank:
             break
-        if not allows(queues, queue, ways.needs[way], 1):
-            over_quota += 1
+        if not classes.possible[way]:
             continue
+        if not allows(queues, queue, ways.needs[way], 1):
+            over = True
+            continue
+        open_ways = True
         row = best_of(nodes, ways, rows, log, state, way)
         if row < 0:
             continue
         key = rows.keys[rows.slot[way], row]
         if found_way < 0 or key < found_key or (key == found_key and nodes.tie[row] < nodes.tie[found_row]):
             found_way, found_row, found_key, found_rank = way, row, key, ways.rank[way]
-    return found_way, found_row, over_quota
+    if over:
+        return found_way, found_row, SOME_OVER if open_ways else ALL_OVER
+    return found_way, found_row, NOTHING_OVER
 
 
 @inner_kernel
 def settle(classes: Classes, lines: LineTable, state: Array, line: int, over_quota: int) -> bool:
     """Nothing more of this line starts. True if nodes may have to be kept free for its head."""
     klass = lines.klass[line]
-    if over_quota == classes.stop[klass] - classes.first[klass]:
+    if over_quota == ALL_OVER:
         lines.cause[line] = QUOTA
         return False
     lines.cause[line] = NO_ROOM
-    if over_quota == 0:  # or another queue may have quota for a model that this one has none for
+    if over_quota == NOTHING_OVER:  # or another queue may have quota for a model that this one has none for
         classes.full[klass] = True
     return waited_long(lines, state, line)
 

@@ -40,6 +40,11 @@ NO_ROOM = 2
 QUOTA = 3
 NOT_REACHED = 4
 
+# How much of what a class may be met with the quota forbids.
+NOTHING_OVER = 0
+SOME_OVER = 1
+ALL_OVER = 2
+
 # Why `serve` came back.
 DONE = 0
 FULL = 1
@@ -110,6 +115,7 @@ class Classes(NamedTuple):
     stop: Array  # int32
     kind: Array  # int8
     full: Array  # bool: nothing more of it fits in this plan
+    possible: Array  # [W] bool: some node that may be used would hold it if it were empty
     needs: Array  # [classes, C] int64: what an element counts against its queue, all its tasks, met the first way
 
 
