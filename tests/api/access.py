@@ -91,6 +91,33 @@ class World:
         assert self.admin.post(f"/v1/jobs/{job}/cancel", json={}).status_code == 200
         return job
 
+    def new_pipeline(self) -> str:
+        return self.made("/v1/pipelines", json=a_pipeline(), params={"project": self.project})["name"]
+
+    def paused_pipeline(self) -> str:
+        name = self.new_pipeline()
+        self.made(f"/v1/pipelines/{name}/pause")
+        return name
+
+    def new_run(self) -> str:
+        """Its path."""
+        name = self.new_pipeline()
+        self.made(f"/v1/pipelines/{name}/runs")
+        return f"/v1/pipelines/{name}/runs/1"
+
+    def paused_run(self) -> str:
+        path = self.new_run()
+        self.made(f"{path}/pause")
+        return path
+
+    def ended_run(self) -> str:
+        """One of no partitions: it ends as soon as it has begun."""
+        windows = {"every": "1d", "start": "2990-01-01T00:00:00Z"}
+        document = {**a_pipeline(), "partitions": {"windows": windows}}
+        name = self.made("/v1/pipelines", json=document, params={"project": self.project})["name"]
+        self.made(f"/v1/pipelines/{name}/runs")
+        return f"/v1/pipelines/{name}/runs/1"
+
     def new_site(self) -> str:
         return self.made("/v1/sites", json={"name": fresh("site")})["name"]
 
@@ -135,6 +162,10 @@ def _archive() -> tuple[str, bytes]:
         archive.addfile(member, io.BytesIO(b""))
     content = buffer.getvalue()
     return f"sha256:{hashlib.sha256(content).hexdigest()}", content
+
+
+def a_pipeline() -> dict[str, Any]:
+    return {"name": fresh("pipeline"), "stages": {"one": {"run": "true"}}}
 
 
 def _upload(world: World) -> Ask:
@@ -216,6 +247,32 @@ RULES: dict[tuple[str, str], Rule] = {
         "member", lambda w: Ask(f"/v1/datasets/{w.pinned_dataset()}/versions/1/pins", params={"consumer": "model"})
     ),
     ("GET", "/v1/datasets/{dataset}/pins"): Rule("viewer", lambda w: Ask(f"/v1/datasets/{w.pinned_dataset()}/pins")),
+    ("GET", "/v1/schemas/pipeline"): Rule("anyone", lambda w: Ask("/v1/schemas/pipeline")),
+    ("POST", "/v1/pipelines/plan"): Rule(
+        "member", lambda w: Ask("/v1/pipelines/plan", json=a_pipeline(), params={"project": w.project}), audited=False
+    ),
+    ("POST", "/v1/pipelines"): Rule("member", lambda w: Ask("/v1/pipelines", json=a_pipeline(), params={"project": w.project})),
+    ("GET", "/v1/pipelines"): Rule("viewer", lambda w: Ask("/v1/pipelines", params={"project": w.project})),
+    ("GET", "/v1/pipelines/{pipeline}"): Rule("viewer", lambda w: Ask(f"/v1/pipelines/{w.new_pipeline()}")),
+    ("GET", "/v1/pipelines/{pipeline}/versions"): Rule("viewer", lambda w: Ask(f"/v1/pipelines/{w.new_pipeline()}/versions")),
+    ("GET", "/v1/pipelines/{pipeline}/diff"): Rule("viewer", lambda w: Ask(f"/v1/pipelines/{w.new_pipeline()}/diff")),
+    ("POST", "/v1/pipelines/{pipeline}/pause"): Rule("member", lambda w: Ask(f"/v1/pipelines/{w.new_pipeline()}/pause")),
+    ("POST", "/v1/pipelines/{pipeline}/resume"): Rule("member", lambda w: Ask(f"/v1/pipelines/{w.paused_pipeline()}/resume")),
+    ("POST", "/v1/pipelines/{pipeline}/runs"): Rule("member", lambda w: Ask(f"/v1/pipelines/{w.new_pipeline()}/runs")),
+    ("GET", "/v1/pipelines/{pipeline}/runs"): Rule("viewer", lambda w: Ask(f"/v1/pipelines/{w.new_pipeline()}/runs")),
+    ("GET", "/v1/pipelines/{pipeline}/runs/{run}"): Rule("viewer", lambda w: Ask(w.new_run())),
+    ("GET", "/v1/pipelines/{pipeline}/runs/{run}/grid"): Rule("viewer", lambda w: Ask(f"{w.new_run()}/grid")),
+    ("GET", "/v1/pipelines/{pipeline}/runs/{run}/partitions"): Rule(
+        "viewer", lambda w: Ask(f"{w.new_run()}/partitions", params={"stage": "one"})
+    ),
+    ("GET", "/v1/pipelines/{pipeline}/runs/{run}/records"): Rule("viewer", lambda w: Ask(f"{w.new_run()}/records")),
+    ("GET", "/v1/pipelines/{pipeline}/runs/{run}/why"): Rule(
+        "viewer", lambda w: Ask(f"{w.new_run()}/why", params={"stage": "one", "partition": "all"})
+    ),
+    ("POST", "/v1/pipelines/{pipeline}/runs/{run}/pause"): Rule("manager", lambda w: Ask(f"{w.new_run()}/pause")),
+    ("POST", "/v1/pipelines/{pipeline}/runs/{run}/resume"): Rule("manager", lambda w: Ask(f"{w.paused_run()}/resume")),
+    ("POST", "/v1/pipelines/{pipeline}/runs/{run}/cancel"): Rule("manager", lambda w: Ask(f"{w.new_run()}/cancel")),
+    ("POST", "/v1/pipelines/{pipeline}/runs/{run}/rerun"): Rule("manager", lambda w: Ask(f"{w.ended_run()}/rerun")),
     ("GET", "/v1/audit"): Rule("admin", lambda w: Ask("/v1/audit", params={"scope": w.team})),
     ("GET", "/v1/schemas/job"): Rule("anyone", lambda w: Ask("/v1/schemas/job")),
     ("POST", "/v1/jobs"): Rule("member", lambda w: Ask("/v1/jobs", json={"run": "true"}, params={"project": w.project})),

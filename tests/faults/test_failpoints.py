@@ -86,7 +86,7 @@ def test_kills_at_these_points_lose_nothing_and_double_nothing(armed: list[str])
         wait_for(f"kills at all of {armed}", lambda: platform.mend() or platform.reached() == set(armed), 30)
 
 
-EXPECTED = ["succeeded"] * 9 + ["failed", "succeeded", "cancelled", "succeeded", "succeeded"]
+EXPECTED = ["succeeded"] * 9 + ["failed", "succeeded", "cancelled", "succeeded", "succeeded"] + ["succeeded"] * 3
 
 
 def work(platform: Platform, ledger: Ledger) -> list[str]:
@@ -123,6 +123,7 @@ def work(platform: Platform, ledger: Ledger) -> list[str]:
         {"name": "cancelled", "run": "sleep 300", "resources": small, "labels": {"to": "cancel"}},
         {"name": "lost", "run": second_time, "resources": small},
     ]
+    begin_a_run(platform, ledger, key)
     jobs = platform.submit(*documents, key=key)
     *_, cancelled, lost = jobs
     wait_for("the job to cancel to run", lambda: running(platform, cancelled), 90)
@@ -135,7 +136,35 @@ def work(platform: Platform, ledger: Ledger) -> list[str]:
     platform.parts["agent-fire"].kill(signal.SIGSTOP)
     wait_for("its first attempt to be given up", lambda: not running(platform, given_up), 90)
     platform.parts["agent-fire"].kill(signal.SIGCONT)
-    return [*jobs, given_up]
+    return [*jobs, given_up, *jobs_of_the_run(platform)]
+
+
+def begin_a_run(platform: Platform, ledger: Ledger, key: str) -> None:
+    """Of a pipeline that lists its partitions, works on each and sums up."""
+    stages = {
+        "list": {"once": True, "run": f"{ledger.script}; printf 'a\\nb\\nc\\n' > $BUSHEL_PARTITIONS_FILE"},
+        "each": {"run": f"{ledger.script}; echo '{{\"outputs\": {{}}}}' > $BUSHEL_RESULT_FILE"},
+        "sum": {"once": True, "after": "each", "run": ledger.script},
+    }
+    defaults = {"resources": {"cpu": 0.5, "memory": "64MiB"}}
+    document = {"name": "steps", "partitions": {"discovered_by": "list"}, "defaults": defaults, "stages": stages}
+    platform.ask("POST", "/v1/pipelines?project=home/main/main", document, key=f"apply-{key}")
+    begun = platform.ask("POST", "/v1/pipelines/steps/runs", {}, key=f"run-{key}")
+    assert begun["number"] == 1
+
+
+def jobs_of_the_run(platform: Platform) -> list[str]:
+    """When it has ended. It was begun once."""
+
+    def ended() -> bool:
+        platform.mend()
+        return platform.ask("GET", "/v1/pipelines/steps/runs/latest")["state"] == "succeeded"
+
+    wait_for("the run to end", ended, 120)
+    run = platform.ask("GET", "/v1/pipelines/steps/runs/latest")
+    assert run["number"] == 1
+    assert [(stage["name"], stage["counts"]["succeeded"]) for stage in run["stages"]] == [("list", 1), ("each", 3), ("sum", 1)]
+    return [job for stage in run["stages"] for job in stage["jobs"]]
 
 
 def commit_a_version(platform: Platform, key: str) -> None:

@@ -148,8 +148,11 @@ def begin(
     }
     run["id"] = runs.insert(tx, run)
     run |= {"pipeline": pipeline["name"], "project": pipeline["project"], "paused": False}
-    _make_stages(tx, run, document, _sets(tx, run, document, chosen, again), again, principal.name)
+    nothing_to_do = _make_stages(tx, run, document, _sets(tx, run, document, chosen, again), again, principal.name)
     tx.emit(run_event("run.submitted", run, principal.name, state="running", version=version, backfill=backfill))
+    if nothing_to_do:
+        runs.write_run(tx, run["id"], state="succeeded", reason=None, message=None, due=False)
+        tx.emit(run_event("run.succeeded", run, principal.name, state="succeeded"))
     audit(tx, principal, "run:submit", f"run/{pipeline['name']}/{number}", pipeline["project"], version=version)
     tx.wake(PIPELINES)
     return run["id"]
@@ -194,10 +197,12 @@ def _sets(
 
 def _make_stages(
     tx: Transaction, run: Mapping[str, Any], document: Mapping[str, Any], sets: Mapping[str, int], again: Again | None, actor: str
-) -> None:
+) -> bool:
+    """Whether there is nothing to do: no stage has any partition."""
     times = secret_times(tx, run["project_id"])
     counts = {set_id: partitions.find(tx, set_id)["count"] for set_id in set(sets.values())}
     made: list[NewStage] = []
+    nothing_to_do = True
     for position, (name, stage) in enumerate(document["stages"].items()):
         set_id = sets.get(space_of(document, name))
         base_id, carried, left_out = (
@@ -219,7 +224,9 @@ def _make_stages(
         stage_id = runs.insert_stage(tx, row)
         if set_id is not None and count:
             made.append(NewStage(stage_id, name, set_id, carried, left_out, ready=not stage["after"]))
+        nothing_to_do = nothing_to_do and count == 0
     make_jobs(tx, run, document, made, actor)
+    return nothing_to_do
 
 
 def resolved_of(run: Mapping[str, Any], stage: str) -> Resolved:
