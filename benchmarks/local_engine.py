@@ -82,7 +82,7 @@ class Engine:
         self._listeners[key](event, value)
         if event == "ended":
             del self._listeners[key]
-            self.executor.remove(key)
+            self.executor.remove([key])
 
 
 def tasks_per_second(engine: Engine, count: int, first: int) -> float:

@@ -293,3 +293,16 @@ def test_a_full_disk_keeps_tasks_running_and_lets_them_be_stopped(plane: Control
         plane.want("ddddd.0.1", "true")
         assert plane.ended("ddddd.0.1")["exit_code"] == 0
         agent.end()
+
+
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_a_gang_whose_end_is_recorded_stays_ended_however_much_of_it_was_forgotten(
+    removed: int, plane: ControlPlane, new_agent: Callable[..., AgentProcess]
+) -> None:
+    agent = new_agent().start(failpoint=f"spares.before_aside@{removed + 1}").wait_registered()
+    id = plane.want("aaaaa.0.1", ["true"], tasks=3)
+    assert agent.wait_exit() == -signal.SIGKILL
+    agent.start()
+    wait_for(lambda: not list((agent.state / "tasks").iterdir()), "the rest of the gang to be forgotten")
+    report = plane.wait_state(id, "ended")
+    assert [task["exit_code"] for task in report["tasks"]] == [0, 0, 0]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
         def start(self, request: dict[str, Any]) -> None: ...
         def stop(self, key: str, reason: str, grace_seconds: float) -> None: ...
-        def remove(self, key: str) -> None: ...
+        def remove(self, keys: Sequence[str]) -> None: ...
 
 
 LEASE_GRACE_SECONDS = 2.0
@@ -363,8 +363,7 @@ class Core:
         while len(self._done) > REMEMBERED_LIMIT:
             del self._done[next(iter(self._done))]
         self._logs_sent.difference_update(keys)
-        for key in keys:
-            self._executor.remove(key)
+        self._executor.remove(keys)
 
     # What the control plane is told ----------------------------------------------------------------------------------
 

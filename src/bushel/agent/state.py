@@ -8,6 +8,7 @@ marked lost and `settle` was called.
     agent.lock   held by the agent; its process id and start time inside
     identity.json, lease.json, park
     tasks/       see executors.local.folder
+    spares/      folders of tasks to come; see executors.local.spares
     cache/       workdir archives by digest
     checkpoints/ what tasks keep from one attempt to the next
     events       the queue from shims to the agent
@@ -61,7 +62,7 @@ class StateFolder:
             OSError: it cannot be made or written.
         """
         path = os.path.abspath(path)
-        for name in ("", "tasks", "cache", "checkpoints"):
+        for name in ("", "tasks", "spares", "cache", "checkpoints"):
             os.makedirs(os.path.join(path, name), mode=0o700, exist_ok=True)
         lock = _lock(path)
         with contextlib.suppress(FileExistsError):
@@ -76,6 +77,10 @@ class StateFolder:
     @property
     def tasks(self) -> str:
         return f"{self.path}/tasks"
+
+    @property
+    def spares(self) -> str:
+        return f"{self.path}/spares"
 
     @property
     def events(self) -> str:

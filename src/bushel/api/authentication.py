@@ -118,6 +118,16 @@ async def authenticate_person(request: Request) -> Principal:
     return await _person(await _authenticate(request, None))
 
 
+async def authenticate_agent(request: Request) -> Principal:
+    """The agent that asks.
+
+    Raises:
+        Unauthenticated: nobody.
+        Forbidden: it is a person.
+    """
+    return await _agent(await _authenticate(request, None))
+
+
 CurrentPrincipal = Annotated[Principal, Depends(_person)]
 """A user or a service account."""
 

@@ -83,7 +83,8 @@ async def _tenancy_changes(request: Request) -> TenancyChanges:
 CurrentTenancyChanges = Annotated[TenancyChanges, Depends(_tenancy_changes)]
 
 
-async def _secret_key(request: Request) -> bytes:
+async def secret_key(request: Request) -> bytes:
+    """For a route that is not called by FastAPI; others declare `CurrentSecretKey`."""
     state = request.app.state
     key: bytes | None = getattr(state, "secret_key", None)
     if key is None:
@@ -91,5 +92,5 @@ async def _secret_key(request: Request) -> bytes:
     return key
 
 
-CurrentSecretKey = Annotated[bytes, Depends(_secret_key)]
+CurrentSecretKey = Annotated[bytes, Depends(secret_key)]
 """What secrets and sealed answers are encrypted with."""

@@ -9,17 +9,19 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
-from starlette.concurrency import run_in_threadpool
+from pydantic import TypeAdapter
 
 from bushel.api.authentication import CurrentAgent
-from bushel.api.dependencies import CurrentDatabase, CurrentSecretKey, CurrentSettings
+from bushel.api.dependencies import CurrentDatabase, CurrentSecretKey, CurrentSettings, secret_key
+from bushel.api.direct import DirectAgentRoute, in_agents_thread
 from bushel.api.problems import responses
 from bushel.api.streams import CurrentHub
 from bushel.control import sync as control
 from bushel.domain.errors import Forbidden, NotFound
 from bushel.domain.leases import longest_poll_seconds
+from bushel.domain.principal import Principal
 from bushel.spec.agent import SyncAnswer, SyncRequest
 from bushel.store import attempts
 from bushel.store.blobs import BlobFolder
@@ -30,7 +32,6 @@ POLL_SECONDS = 1.0
 router = APIRouter(tags=["agent"])
 
 
-@router.post("/agent/sync", responses=responses(409), response_model=SyncAnswer)
 async def sync(
     document: SyncRequest,
     agent: CurrentAgent,
@@ -43,12 +44,25 @@ async def sync(
     cluster_id = _cluster(agent.cluster_id)
     began = time.monotonic()
     with hub.topics(cluster_topic(cluster_id)) as wakes:
-        received, answer = await run_in_threadpool(control.exchange, database, cluster_id, document, settings.lease_seconds, key)
+        received, answer = await in_agents_thread(control.exchange, database, cluster_id, document, settings.lease_seconds, key)
         until = began + min(max(document["wait_seconds"], 0.0), longest_poll_seconds(settings.lease_seconds))
         while answer is None and (left := until - time.monotonic()) > 0 and not hub.stopping.is_set():
             await wakes.wait(min(left, POLL_SECONDS))
-            answer = await run_in_threadpool(control.news, database, received, settings.lease_seconds, key)
+            answer = await in_agents_thread(control.news, database, received, settings.lease_seconds, key)
     return JSONResponse(answer or control.no_news(received, settings.lease_seconds))
+
+
+class _Sync(DirectAgentRoute):
+    """An agent that is busy sends many of these."""
+
+    body = TypeAdapter(SyncRequest)
+
+    async def answer(self, request: Request, agent: Principal, document: SyncRequest) -> Response:
+        state = request.app.state
+        return await sync(document, agent, state.database, state.settings, await secret_key(request), state.hub)
+
+
+router.add_api_route("/agent/sync", sync, methods=["POST"], responses=responses(409), response_model=SyncAnswer, route_class_override=_Sync)
 
 
 @router.get(

@@ -18,7 +18,6 @@ import json
 import os
 import queue
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -32,12 +31,13 @@ from bushel.agent.executors.local import folder, processes
 from bushel.agent.executors.local.cgroups import Limiter
 from bushel.agent.executors.local.launcher import BOOTSTRAP, LENGTH_BYTES
 from bushel.agent.executors.local.progress import last_progress
+from bushel.agent.executors.local.spares import Spares
 from bushel.agent.executors.local.survivors import kill_survivors
 from bushel.domain.failpoints import reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from bushel.agent.state import StateFolder
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0
 _SETTLED_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 5.0
-_REMOVED = "~"
 _LAUNCHER_PAUSE_SECONDS = 0.2
 _SHIM_DIED = "the process that watched the task was killed"
 _READ_BYTES = 256 * 1024
@@ -55,13 +54,14 @@ _QUEUE_BYTES = 1024 * 1024
 class _Watched:
     """A task that has not ended, as far as we know."""
 
-    __slots__ = ("asked_at", "descriptor", "pid", "progress", "request", "since", "ticks")
+    __slots__ = ("asked_at", "descriptor", "pid", "progress", "request", "since", "stop_asked", "ticks")
 
     def __init__(self, request: bytes | None) -> None:
         self.request = request  # kept until the shim has spoken, in case the launcher dies with it
         self.since = self.asked_at = time.monotonic()
         self.pid = 0
         self.ticks = 0
+        self.stop_asked = False
         self.descriptor: int | None = None
         self.progress: dict[str, Any] | None = None
 
@@ -88,19 +88,22 @@ class LocalExecutor:
         self._partial = b""
         self._closing = False
         self._launcher, self._requests = self._start_launcher()
-        self._removals: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._spares = Spares(state.tasks, state.spares, state.generation)
+        self._removals: queue.SimpleQueue[tuple[str, int | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
-        self._deleter = threading.Thread(target=self._delete_removed, name="deleter", daemon=True)
+        self._deleter = threading.Thread(target=self._clear_removed, name="deleter", daemon=True)
 
     # For the agent ---------------------------------------------------------------------------------------------------
 
     def open(self) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
         """What the folder holds: key → mark and, of a task that has ended, its result. Those that live will be watched."""
         found: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
+        forgotten = self._spares.forgotten()
         for key in list(folder.keys(self._state.tasks)):
             start, end, alive = folder.read_record(self._state.task(key))
-            if start is None and not alive:
-                self.remove(key)  # never started: it may be, in a new folder
+            never_started = start is None and not alive  # it may be, in a new folder
+            if never_started or folder.parse_task_key(key)[0] in forgotten:
+                self.remove([key])
                 continue
             if end is None and (not alive or start is None):
                 rebooted = (start or {}).get("boot_id") != self._state.boot
@@ -129,8 +132,9 @@ class LocalExecutor:
             self._watched[key] = _Watched(message)
         # A copy of the request that is still under way when the task was forgotten finds no folder, and so starts nothing.
         try:
-            os.mkdir(self._state.task(key), 0o700)
-            folder.reserve(f"{self._state.task(key)}/{folder.STOP}")
+            if not self._spares.take(key):
+                os.mkdir(self._state.task(key), folder.FOLDER_MODE)
+                folder.reserve(f"{self._state.task(key)}/{folder.STOP}")
         except FileExistsError:
             pass
         except OSError as error:
@@ -146,22 +150,21 @@ class LocalExecutor:
         reach("executor.before_stop")
         folder.replace(f"{self._state.task(key)}/{folder.STOP}", {"reason": reason, "grace_seconds": grace_seconds})
         reach("executor.after_stop")
+        watched = self._watched.get(key)
+        if watched is not None:
+            watched.stop_asked = True
         self._nudge(key)
 
-    def remove(self, key: str) -> None:
-        """Forget a task that has ended. Its files are deleted behind our back."""
+    def remove(self, keys: Sequence[str]) -> None:
+        """Forget an attempt's tasks, which have ended. Their files are deleted behind our back."""
         reach("executor.before_remove")
-        path = self._state.task(key)
-        with contextlib.suppress(OSError):
-            os.rename(path, f"{path}{_REMOVED}")  # so that half of it is never taken for a task
-            self._removals.put(f"{path}{_REMOVED}")
+        for removal in self._spares.put_aside(keys):
+            self._removals.put(removal)
 
-    def _delete_removed(self) -> None:
-        for name in os.listdir(self._state.tasks):
-            if name.endswith(_REMOVED):
-                shutil.rmtree(f"{self._state.tasks}/{name}", ignore_errors=True)
-        while (path := self._removals.get()) is not None:
-            shutil.rmtree(path, ignore_errors=True)
+    def _clear_removed(self) -> None:
+        self._spares.clear_left()
+        while (removal := self._removals.get()) is not None:
+            self._spares.clear(*removal)
 
     def has_live(self) -> bool:
         return bool(self._watched)
@@ -254,7 +257,7 @@ class LocalExecutor:
             if value is None:
                 return
             watched.pid, watched.ticks, watched.request = value["pid"], value["start_ticks"], None
-            if folder.read(self._state.task(key), folder.STOP):
+            if watched.stop_asked:  # perhaps after the shim had looked, and before we could nudge it
                 self._nudge(key)
         elif event == "ended":
             value = value or folder.read_record(self._state.task(key))[1]

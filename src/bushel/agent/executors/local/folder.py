@@ -35,6 +35,8 @@ RECORD, STOP, WORK, LOG = "record", "stop", "work", "log"
 PROGRESS, PROGRESS_PRINTED = "progress", "progress-printed"
 RESULT, PARTITIONS = "result", "partitions"
 
+FOLDER_MODE, WORK_MODE = 0o700, 0o755
+
 _READ_LIMIT_BYTES = 8 * 1024 * 1024
 _RESERVED_BYTES = 512
 
@@ -64,9 +66,11 @@ def claim(folder: str, start: dict[str, Any]) -> int | None:
     """Take the task for this process: the descriptor that holds its lock, or None if it was started before or is being started.
 
     Raises:
+        FileNotFoundError: the task was forgotten; its folder may belong to another by now.
         OSError: the start could not be written, so there was none.
     """
-    descriptor = os.open(f"{folder}/{RECORD}", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    path = f"{folder}/{RECORD}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         while True:
             if os.fstat(descriptor).st_size:
@@ -77,7 +81,10 @@ def claim(folder: str, start: dict[str, Any]) -> int | None:
                 break
             except BlockingIOError:  # somebody starts it, or only looks
                 time.sleep(0.001)
-        if os.fstat(descriptor).st_size == 0:
+        ours = os.fstat(descriptor)
+        if ours.st_size == 0:
+            if os.stat(path).st_ino != ours.st_ino:
+                raise FileNotFoundError(path)
             _append(descriptor, start)
             return descriptor
     except OSError:
@@ -85,6 +92,20 @@ def claim(folder: str, start: dict[str, Any]) -> int | None:
         raise
     os.close(descriptor)
     return None
+
+
+def lock_record(folder: str) -> int | None:
+    """The descriptor that holds the lock of a task which nobody works on; None if somebody does, or if it was never started."""
+    try:
+        descriptor = os.open(f"{folder}/{RECORD}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def finish(descriptor: int, end: dict[str, Any]) -> None:
@@ -176,6 +197,15 @@ def reserve(path: str) -> None:
     try:
         if os.write(descriptor, b" " * _RESERVED_BYTES) < _RESERVED_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+def is_reserved(path: str) -> bool:
+    """Whether the room is still as `reserve` took it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 2 * _RESERVED_BYTES) == b" " * _RESERVED_BYTES
     finally:
         os.close(descriptor)
 

@@ -146,7 +146,9 @@ class Shim:
         try:
             if self._obstacle:
                 raise NotStarted("task_lost", self._obstacle)
-            for name in (f"{self._folder}/work", *self._request["folders"]):
+            with contextlib.suppress(FileExistsError):  # of a folder that is used again, or of an earlier step
+                os.mkdir(f"{self._folder}/{task_folder.WORK}", task_folder.WORK_MODE)
+            for name in self._request["folders"]:
                 os.makedirs(name, exist_ok=True)
             for step in steps_of(self._request):
                 if self._stop_reason is None:
