@@ -68,9 +68,9 @@ def resolve_output(tx: Transaction, principal: Principal, project_path: str, nam
     }
 
 
-def secret_names(resolved: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Secrets that a task needs for what `resolve_input` and `resolve_output` gave."""
-    return sorted({name for each in resolved for place in each["places"] for name in place["secrets"].values()})
+def secret_names(resolved: Mapping[str, Any]) -> list[str]:
+    """Secrets that a task needs for what `resolve_input` or `resolve_output` gave."""
+    return sorted({name for place in resolved["places"] for name in place["secrets"].values()})
 
 
 def allowed_sites(resolved: Iterable[Mapping[str, Any]]) -> list[str] | None:

@@ -54,9 +54,16 @@ def contexts(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[i
             **_fixed(stage, index, name, digest),
             "BUSHEL_INPUTS": json.dumps(inputs),
             "BUSHEL_OUTPUTS": json.dumps(data.get("outputs") or {}),
+            "BUSHEL_PLACES": json.dumps(_written_before(settled.get(stage["run_id"], {}), stage["upstream"])),
             "BUSHEL_UPSTREAM": json.dumps({before: upstream.get((stage["run_id"], before, index)) for before in stage["upstream"]}),
         }
     return told
+
+
+def _written_before(settled: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
+    """Data sets that these stages write to, with their places: where to find what the same partition made there."""
+    outputs = [(settled.get(stage) or {}).get("outputs") or {} for stage in stages]
+    return {each["dataset"]: each for written in outputs for each in written.values()}
 
 
 def _fixed(stage: Mapping[str, Any], index: int, name: str, digest: str | None) -> dict[str, str]:

@@ -58,7 +58,7 @@ def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str) -> No
         **{"stage": stage.name, "stage_id": stage.row["id"]},
     }
     settled = row["inputs"].get(stage.name, {})
-    read = [(given["dataset"], given["version"]) for given in (settled.get("inputs") or {}).values() if given.get("version")]
+    read = sorted(_made_of(run, stage.name))
     reader = Principal(0, actor, "service", bindings={row["project"]: Role.ADMIN})
     made: dict[str, Any] = {}
     try:
@@ -79,6 +79,20 @@ def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str) -> No
         stage.set_state("failed", f"what {stage.name} made could not be committed: {error.message}"[:2000])
         return
     stage.row["outputs"] = made
+
+
+def _made_of(run: RunState, stage: str) -> set[tuple[str, int]]:
+    """Versions that a stage has read: its inputs, what the stages before it made in this run, and through those that made none theirs."""
+    settled = run.row["inputs"].get(stage) or {}
+    given = [*(settled.get("inputs") or {}).values()]
+    found = set()
+    for edge in run.stages[stage].definition["after"]:
+        outputs = run.stages[edge["stage"]].row["outputs"]
+        if outputs:
+            given += outputs.values()
+        else:
+            found |= _made_of(run, edge["stage"])
+    return found | {(each["dataset"], each["version"]) for each in given if each.get("version")}
 
 
 _OUTPUTS = """

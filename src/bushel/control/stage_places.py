@@ -56,7 +56,14 @@ def resolve_stages(tx: Transaction, principal: Principal, project: str, document
         read = {key: module.resolve_input(tx, principal, project, text) for key, text in inputs.items()}
         written = {key: module.resolve_output(tx, principal, project, text) for key, text in outputs.items()}
         secrets = sorted({secret for one in (*read.values(), *written.values()) for secret in module.secret_names(one)})
-        made[name] = Resolved(read, written, secrets, module.allowed_sites(list(read.values())))
+        made[name] = Resolved(read, written, secrets, module.allowed_sites([*read.values(), *written.values()]))
+    if module is not None:
+        for name, stage in document["stages"].items():
+            before = [made[edge["stage"]].outputs or {} for edge in stage["after"] if edge["stage"] in made]
+            secrets = {secret for outputs in before for one in outputs.values() for secret in module.secret_names(one)}
+            if secrets:
+                reader = made.setdefault(name, Resolved())
+                reader.secrets = sorted({*reader.secrets, *secrets})
     return made
 
 
