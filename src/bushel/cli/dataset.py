@@ -128,7 +128,7 @@ def _version_lines(version: dict[str, Any]) -> list[str]:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _only_name(parser)
     parser.add_argument("--place", action="append", metavar="NAME", help="where it is stored; may be repeated; left out: default")
-    parser.add_argument("--description", metavar="TEXT")
+    parser.add_argument("--description", metavar="TEXT", help="what it is, for people")
     parser.add_argument("--jurisdiction", action="append", default=[], metavar="NAME")
     parser.add_argument("--purpose", action="append", default=[], metavar="NAME", help="what it may be used for; may be repeated")
     parser.add_argument("--coordinate-system", metavar="NAME")
@@ -195,7 +195,7 @@ def _diff(options: argparse.Namespace, session: Session) -> None:
 def _pin_arguments(parser: argparse.ArgumentParser) -> None:
     _reference(parser)
     parser.add_argument("--for", dest="consumer", required=True, metavar="WHO", help="who needs it: a model, a team, a run")
-    parser.add_argument("--reason", default="", metavar="TEXT")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="what for")
 
 
 def _pin(options: argparse.Namespace, session: Session) -> None:
@@ -206,7 +206,7 @@ def _pin(options: argparse.Namespace, session: Session) -> None:
 
 def _unpin_arguments(parser: argparse.ArgumentParser) -> None:
     _reference(parser)
-    parser.add_argument("--for", dest="consumer", required=True, metavar="WHO")
+    parser.add_argument("--for", dest="consumer", required=True, metavar="WHO", help="who pinned it")
 
 
 def _unpin(options: argparse.Namespace, session: Session) -> None:
