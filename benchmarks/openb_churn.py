@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks.openb_fill import OURS, Fleet, baseline_occupy, make_fleet, start, value_all, value_baseline
 from benchmarks.openb_trace import Trace
 from bushel.scheduling.kernels.mode import lean_kernel, twin
-from bushel.scheduling.packing.drain import Drains, drain_for, make_drains, started_one
+from bushel.scheduling.packing.drain import Drains, arrived, make_drains
+from bushel.scheduling.packing.drain import started as started_large
 from bushel.scheduling.packing.learning import learn
 from bushel.scheduling.packing.presets import TURNOVER_EVENTS, relearning_moments, steady_next
 from bushel.scheduling.packing.rows import fits, occupy, vacate
@@ -120,7 +121,7 @@ def serve_node(policy: int, tables: Tables, fleet: Fleet, drains: Drains, world:
         n[QUEUED] -= world.volume[number]
         if policy == OURS:
             taken = occupy(tables, fleet.state, fleet.rows, number, row)
-            started_one(fleet.state, fleet.rows, drains, number, row, world.first[number] >= 0)
+            started_large(fleet.state, fleet.rows, drains, number, row, world.first[number] >= 0)
         else:
             taken = baseline_occupy(policy, tables, fleet, number, row)
         started(world, oldest, row, taken)
@@ -158,7 +159,8 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
         if row >= 0:
             started(world, pod, row, taken)
             if policy == OURS:
-                started_one(fleet.state, fleet.rows, drains, number, row, False)
+                arrived(fleet.state, fleet.rows, drains, number, False)
+                started_large(fleet.state, fleet.rows, drains, number, row, False)
             continue
         if queueing:
             if world.first[number] < 0:
@@ -170,7 +172,7 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
         elif pod >= n[WARM]:
             n[LOST] += world.volume[number]
         if policy == OURS:
-            drain_for(fleet.state, fleet.rows, drains, number)
+            arrived(fleet.state, fleet.rows, drains, number, True)
     return passed
 
 

@@ -1,7 +1,11 @@
 """Nodes that empty for a large task which fits nowhere: without them small tasks, which come first wherever a little is free, would
 keep it waiting for ever.
 
-Guarantees: one node at a time is kept for one class, and it goes back to all as soon as a task of the class has started anywhere.
+Guarantees: a node is kept for one class, and only while a task of it may use it: it goes back to all when it was used, or when no other
+task of the class waits. At most one node in `NODES_A_DRAIN` is kept at a time, and of those only one among the nodes of models for
+which small tasks are turned away too: there the fleet is full, and a drained node for one is work lost for others.
+
+Large is a task of half the devices of the largest node or more. It gets, of the nodes that could hold it, the one with the most free.
 """
 
 from __future__ import annotations
@@ -26,46 +30,90 @@ from bushel.scheduling.packing.rows import (
     note,
 )
 
+NODES_A_DRAIN = 75
+
+FULL_ABOVE = 0.02
+"""Of the small tasks for a model so many were turned away of late: its nodes are full."""
+
+_MEMORY = 0.002  # how much of what is remembered each arrival replaces
+
 Array = Any
 
 
 class Drains(NamedTuple):
-    capacity: Array  # node × (CPU, memory)
-    kept: Array  # row, class of each slot; -1 for none
-    options: Array  # least devices, most slots
+    capacity: Array  # node × (CPU, memory), when empty
+    kept: Array  # slot × (row, class), -1 for none
+    turned_away: Array  # model → part of the small tasks for it, of late
+    large: int  # devices from which on a task is large
 
 
 def make_drains(state: State) -> Drains:
     """Of a fleet on which nothing runs yet."""
-    return Drains(state.nodes[:, [CPU, MEMORY]].copy(), np.full((64, 2), -1, np.int64), np.array([8, 1, 1], np.int64))
+    slots = max(1, len(state.nodes) // NODES_A_DRAIN)
+    models = int(state.nodes[:, MODEL].max(initial=0)) + 1
+    return Drains(
+        state.nodes[:, [CPU, MEMORY]].copy(),
+        np.full((slots, 2), -1, np.int64),
+        np.zeros(models),
+        max(2, int(state.nodes[:, COUNT].max(initial=0)) // 2),
+    )
+
+
+@lean_kernel
+def arrived(state: State, rows: Rows, drains: Drains, number: int, turned_away: bool) -> None:
+    """A task of the class has come, and started or not."""
+    wanted = rows.classes[number]
+    if wanted[CLASS_WHOLE] >= drains.large:
+        if turned_away:
+            drain_for(state, rows, drains, number)
+        return
+    for model in range(drains.turned_away.shape[0]):
+        if wanted[CLASS_MODELS] == 0 or (wanted[CLASS_MODELS] >> model) & 1:
+            drains.turned_away[model] += _MEMORY * ((1.0 if turned_away else 0.0) - drains.turned_away[model])
+    if turned_away:
+        _give_back_where_full(state, rows, drains)
+
+
+@lean_kernel
+def _is_full(state: State, drains: Drains, row: int) -> bool:
+    return drains.turned_away[state.nodes[row, MODEL]] > FULL_ABOVE
+
+
+@lean_kernel
+def _kept_where_full(state: State, drains: Drains) -> int:
+    count = 0
+    for slot in range(drains.kept.shape[0]):
+        if drains.kept[slot, 0] >= 0 and _is_full(state, drains, drains.kept[slot, 0]):
+            count += 1
+    return count
+
+
+@lean_kernel
+def _give_back_where_full(state: State, rows: Rows, drains: Drains) -> None:
+    more = _kept_where_full(state, drains) - 1
+    for slot in range(drains.kept.shape[0] - 1, -1, -1):
+        if more > 0 and drains.kept[slot, 0] >= 0 and _is_full(state, drains, drains.kept[slot, 0]):
+            _give_back(state, rows, drains, slot)
+            more -= 1
 
 
 @lean_kernel
 def drain_for(state: State, rows: Rows, drains: Drains, number: int) -> None:
-    wanted = rows.classes[number]
-    if wanted[CLASS_WHOLE] < drains.options[0]:
-        return
+    """Keep one more node for the class, if the bound allows it and some node could hold a task of it."""
     slot = -1
-    own = 0
-    for candidate in range(drains.options[1] - 1, -1, -1):
+    for candidate in range(drains.kept.shape[0] - 1, -1, -1):
         if drains.kept[candidate, 0] < 0:
             slot = candidate
-        elif drains.kept[candidate, 1] == number:
-            own += 1
-    if slot < 0 or own >= drains.options[2]:
+    if slot < 0:
         return
+    may_be_full = _kept_where_full(state, drains) == 0
     chosen = -1
     most = -1
     for row in range(state.nodes.shape[0]):
-        node = state.nodes[row]
-        if node[KEPT] != 0 or node[COUNT] < wanted[CLASS_WHOLE]:
-            continue
-        if drains.capacity[row, 0] < wanted[CLASS_CPU] or drains.capacity[row, 1] < wanted[CLASS_MEMORY]:
-            continue
-        if wanted[CLASS_MODELS] != 0 and (wanted[CLASS_MODELS] >> node[MODEL]) & 1 == 0:
+        if not could_hold(state, rows, drains, number, row) or (_is_full(state, drains, row) and not may_be_full):
             continue
         free = 0
-        for device in range(node[COUNT]):
+        for device in range(state.nodes[row, COUNT]):
             free += int(state.devices[row, device])
         if free > most:
             most = free
@@ -73,27 +121,40 @@ def drain_for(state: State, rows: Rows, drains: Drains, number: int) -> None:
     if chosen >= 0:
         drains.kept[slot, 0] = chosen
         drains.kept[slot, 1] = number
-        keep(state, rows, chosen, number + 1)
+        state.nodes[chosen, KEPT] = number + 1
+        note(rows, chosen)
 
 
 @lean_kernel
-def keep(state: State, rows: Rows, row: int, kept_for: int) -> None:
-    """Keep a node for a class (+ 1), or give it back to all (0)."""
-    state.nodes[row, KEPT] = kept_for
-    note(rows, row)
+def could_hold(state: State, rows: Rows, drains: Drains, number: int, row: int) -> bool:
+    """Whether the node, when it has emptied, holds a task of the class; not if it is kept already."""
+    wanted = rows.classes[number]
+    if state.nodes[row, KEPT] != 0 or state.nodes[row, COUNT] < wanted[CLASS_WHOLE]:
+        return False
+    if drains.capacity[row, 0] < wanted[CLASS_CPU] or drains.capacity[row, 1] < wanted[CLASS_MEMORY]:
+        return False
+    if wanted[CLASS_MODELS] != 0 and (wanted[CLASS_MODELS] >> state.nodes[row, MODEL]) & 1 == 0:
+        return False
+    return rows.allowed.shape[1] == 0 or rows.allowed[number, row] != 0
 
 
 @lean_kernel
-def started_one(state: State, rows: Rows, drains: Drains, number: int, row: int, more: bool) -> None:
-    """A task of the class has started on `row`. What was kept for it goes back when it was used, or when no other waits."""
-    if rows.classes[number, CLASS_WHOLE] < drains.options[0]:
+def started(state: State, rows: Rows, drains: Drains, number: int, row: int, more: bool) -> None:
+    """A task of the class has started on `row`; `more` of it wait."""
+    if rows.classes[number, CLASS_WHOLE] < drains.large:
         return
-    for slot in range(drains.options[1]):
+    for slot in range(drains.kept.shape[0]):
         if drains.kept[slot, 1] == number and (drains.kept[slot, 0] == row or not more):
-            kept = drains.kept[slot, 0]
-            drains.kept[slot, 0] = -1
-            drains.kept[slot, 1] = -1
-            keep(state, rows, kept, 0)
+            _give_back(state, rows, drains, slot)
             break
     if more:
         drain_for(state, rows, drains, number)
+
+
+@lean_kernel
+def _give_back(state: State, rows: Rows, drains: Drains, slot: int) -> None:
+    row = drains.kept[slot, 0]
+    drains.kept[slot, 0] = -1
+    drains.kept[slot, 1] = -1
+    state.nodes[row, KEPT] = 0
+    note(rows, row)
