@@ -142,7 +142,8 @@ class Simulation:
 
     def _arrive(self, job_id: int) -> None:
         job = self.jobs[job_id].job
-        self.durations.submitted(job_id, _kind(job))
+        if self.setting.forecasts:
+            self.durations.submitted(job_id, _kind(job))
         self.measures.asked(self.queue_ids[job.queue], job.shape, job.elements)
         self.arrived.append(job_id)
         self._settle(job_id)
