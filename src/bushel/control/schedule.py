@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from bushel.control.elements import LockedJob, lock_jobs, write_jobs
+from bushel.control.kernels import compile_meanwhile
 from bushel.control.snapshot import SnapshotKeeper
 from bushel.domain.failpoints import reach
 from bushel.domain.ids import attempt_id
@@ -60,6 +61,7 @@ class Scheduler:
         snapshot = self._keeper.refresh()
         if not self._due(snapshot.revision, self._keeper.now):
             return 0
+        compile_meanwhile(len(snapshot.fleet.nodes), len(snapshot.lines))
         made = plan(snapshot, self._keeper.now, self._policy)
         self._planned_revision = snapshot.revision
         self._revisit_at_seconds = made.revisit_at_seconds

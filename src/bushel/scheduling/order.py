@@ -23,6 +23,7 @@ from bushel.scheduling.lines import Lines
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL, MULTIPLIER_ONE, Ledger, QueueTree
 
 _MULTIPLIER_LIMIT = 1 << 20
+_SEVERAL_WAYS_LIMIT = 64
 
 
 def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, classes: Classes, ways: Ways, capacity: Integers) -> Shares:
@@ -33,6 +34,7 @@ def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, cla
     amounts = capacity.tolist()
     there = dict(zip(ledger.columns, [*amounts, sum(a for n, a in zip(names, amounts, strict=False) if n.startswith("gpu/"))], strict=True))
     demands = [*_waiting(ledger, lines, classes, ways, names), *_running(tree, set(names))]
+    demands = _dealt(demands, there)
     shares = fair.update(tree.queues.values(), {name: there[name] for name in names}, demands, tree.used)
     table = ledger.table
     columns = np.array([shares.columns[name] for name in names], np.int64)
@@ -76,6 +78,23 @@ def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, names: 
         for row in np.flatnonzero(total).tolist():
             count = int(total[row])
             yield Demand(ledger.ids[queue[row]], tuple(_mean(names, amounts[row].tolist(), count) for amounts in sums), count)
+
+
+def _dealt(demands: list[Demand], capacity: Mapping[str, int]) -> list[Demand]:
+    """Few demands that may be met in several ways are left to `fairness.flavors`; many are dealt over their ways by capacity."""
+    if sum(len(demand.ways) > 1 for demand in demands) <= _SEVERAL_WAYS_LIMIT:
+        return demands
+    dealt: list[Demand] = []
+    for demand in demands:
+        weights = [min((capacity[name] for name in way), default=0) for way in demand.ways]
+        whole, given, passed = max(1, sum(weights)), 0, 0
+        for way, weight in zip(demand.ways, weights, strict=True):
+            passed += weight
+            part = demand.count * passed // whole - given
+            given += part
+            if part:
+                dealt.append(Demand(demand.queue_id, (way,), part))
+    return dealt
 
 
 def _mean(names: list[str], amounts: list[int], count: int) -> Mapping[str, int]:
