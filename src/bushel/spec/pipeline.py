@@ -157,19 +157,13 @@ class Work(TypedDict, total=False):
 
 
 @with_config(STRICT)
-class Stage(Work, total=False):
-    """One step. It runs once for each of its partitions."""
+class StageOptions(Work, total=False):
+    """What a stage may have beside what it runs and what it is made of."""
 
-    run: Annotated[Run, Field(description="What to run: a string for a shell, a list of arguments for exec.")]
     nodes: Annotated[int, Field(ge=1, le=TASKS_LIMIT, description="A gang of so many equal tasks for each partition.")]
     groups: Annotated[list[Group], Field(min_length=1, max_length=64, description="A gang of unequal tasks for each partition.")]
     once: Annotated[bool, Field(description="It runs once, not for each partition. Default false.")]
     partitions: Annotated[Partitions, BeforeValidator(_partitions), Field(description="Default: those of the pipeline.")]
-    after: Annotated[
-        list[Annotated[Edge, BeforeValidator(_edge)]],
-        BeforeValidator(list_of_one),
-        Field(max_length=50, description="Stages that it is made of."),
-    ]
     limit: Annotated[Limit, Field(description="Most of its elements that are live at once, in one run.")]
     code: Annotated[
         str,
@@ -183,6 +177,18 @@ class Stage(Work, total=False):
         Field(description="Whether a result is taken over where everything that it depends on is the same. Default auto."),
     ]
     bad_records: Annotated[BadRecords, Field(description="As the pipeline's, of this stage alone.")]
+
+
+@with_config(STRICT)
+class Stage(StageOptions, total=False):
+    """One step. It runs once for each of its partitions."""
+
+    run: Annotated[Run, Field(description="What to run: a string for a shell, a list of arguments for exec.")]
+    after: Annotated[
+        list[Annotated[Edge, BeforeValidator(_edge)]],
+        BeforeValidator(list_of_one),
+        Field(max_length=50, description="Stages that it is made of."),
+    ]
 
 
 @with_config(STRICT)
