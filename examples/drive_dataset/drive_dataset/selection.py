@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from drive_dataset import events
-from drive_dataset.decoders import lidar, ros, video
 from drive_dataset.files import new_folder, write_json
 from drive_dataset.kinds import LIDAR, MCAP, ROS1, ROS2
 from drive_dataset.protect import Policy, blur
@@ -94,7 +93,14 @@ def fetch_pictures(
     row_of = dict(zip(numbers.tolist(), rows.tolist(), strict=True))
     bag = recording.kind in (ROS1, ROS2, MCAP)
     source = Path(camera.source)
-    read = ros.pictures(source, recording.kind, camera.stream, numbers) if bag else video.pictures(source, numbers)
+    if bag:
+        from drive_dataset.decoders import ros
+
+        read = ros.pictures(source, recording.kind, camera.stream, numbers)
+    else:
+        from drive_dataset.decoders import video
+
+        read = video.pictures(source, numbers)
     found = {}
     for number, picture in read:
         safe, boxes = blur(_smaller(picture))
@@ -115,6 +121,8 @@ def fetch_sweeps(recording: Recording, decoded: Decoded, synchronised: Synchroni
     """The sweep nearest to each instant, as ranges in millimetres (uint16 in units of 4 mm, so 262 m fit)."""
     if recording.kind != LIDAR or decoded.sweeps is None:
         return {}
+    from drive_dataset.decoders import lidar
+
     nearest = {int(row): int(np.abs(decoded.sweeps.t - synchronised.t[row]).argmin()) for row in rows}
     metadata = Path(recording.folder) / next(name for name in recording.companions if Path(name).name == decoded.facts["metadata"])
     wanted = {number: row for row, number in reversed(nearest.items())}  # a sweep is stored once, for its first instant

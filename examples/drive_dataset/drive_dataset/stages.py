@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from drive_dataset import protect, publishing, records, selection, sharding, split, statistics, synchronise, training, validate
+from drive_dataset import protect, publishing, records, selection, sharding, split, statistics, synchronise, validate
 from drive_dataset.decode import decode_to
 from drive_dataset.files import read_json, write_json
 from drive_dataset.ingest import ingest, write_register
@@ -112,6 +112,8 @@ def publish_all(workspace: Workspace) -> str:
 
 
 def train_all(workspace: Workspace) -> str:
+    from drive_dataset import training  # its loader is slow to import, and no other stage needs it
+
     trained = training.train(workspace.path(PUBLISHED, "latest").resolve())
     write_json(workspace.path(f"{TRAINED}.json"), trained.document())
     tested = "" if trained.test_loss is None else f"; on the test side {trained.test_loss:.4f} (no change: {trained.naive_test_loss:.4f})"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from drive_dataset.decoders import video
 from drive_dataset.errors import ClocksApart, Damaged
 from drive_dataset.kinds import ARRAY, VIDEO, kind_of_file
 from drive_dataset.records import SINCE_START, UNIX, Decoded, Frames, Poses, Recording, Signal
@@ -128,6 +127,8 @@ def _frames(recording: Recording, arrays: dict[str, np.ndarray]) -> list[Frames]
     videos = [path for path in recording.paths() if kind_of_file(path) == VIDEO]
     if not videos:
         return [Frames("camera", times, "")]
+    from drive_dataset.decoders import video
+
     about = video.probe(videos[0])
     return [Frames("camera", times[: about.frames], str(Path(videos[0])), about.width, about.height)]
 

@@ -16,7 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 from mcap.exceptions import McapError
-from mcap.reader import NonSeekingReader, make_reader
+from mcap.reader import make_reader
+from mcap.records import Channel, Message, Schema
+from mcap.stream_reader import StreamReader
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_typestore
@@ -27,6 +29,7 @@ from drive_dataset.kinds import MCAP, SQLITE, kind_of_file
 from drive_dataset.records import UNIX, Decoded, Finding, Frames, Poses, Recording, Signal, Sweeps
 
 MOST_MESSAGES = 50_000_000
+MOST_RECORD_BYTES = 256 << 20
 IMAGE_TYPES = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")
 
 
@@ -90,11 +93,31 @@ def _of_mcap(path: Path, findings: list[Finding], topics: frozenset[str] | None)
         if not whole:
             findings.append(Finding("truncated", "the file was not finished; what is there is read in order", path.name))
         file.seek(0)
-        reader = make_reader(file, decoder_factories=[DecoderFactory()]) if whole else NonSeekingReader(file, [DecoderFactory()])
-        read = reader.iter_decoded_messages(topics=sorted(topics) if topics else None, log_time_order=whole)
-        for schema, channel, record, message in _until_broken(read, findings, path.name):
-            name = schema.name if schema is not None else ""
-            yield channel.topic, name if "/msg/" in name else name.replace("/", "/msg/", 1), record.log_time / 1e9, message
+        read = make_reader(file, decoder_factories=[DecoderFactory()]).iter_decoded_messages() if whole else _unfinished(file)
+        for schema, channel, record, message in _until_broken(iter(read), findings, path.name):
+            if topics is None or channel.topic in topics:
+                name = schema.name if schema is not None else ""
+                yield channel.topic, name if "/msg/" in name else name.replace("/", "/msg/", 1), record.log_time / 1e9, message
+
+
+def _unfinished(file: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Messages chunk by chunk as they lie in the file, up to the chunk that was cut."""
+    schemas: dict[int, Any] = {}
+    channels: dict[int, Any] = {}
+    factory = DecoderFactory()
+    decoders: dict[int, Any] = {}
+    for record in StreamReader(file, record_size_limit=MOST_RECORD_BYTES).records:
+        if isinstance(record, Schema):
+            schemas[record.id] = record
+        elif isinstance(record, Channel):
+            channels[record.id] = record
+        elif isinstance(record, Message):
+            channel = channels[record.channel_id]
+            schema = schemas.get(channel.schema_id)
+            if channel.id not in decoders:
+                decoders[channel.id] = factory.decoder_for(channel.message_encoding, schema)
+            if decoders[channel.id] is not None:
+                yield schema, channel, record, decoders[channel.id](record.data)
 
 
 def _until_broken(read: Iterator[Any], findings: list[Finding], name: str) -> Iterator[Any]:

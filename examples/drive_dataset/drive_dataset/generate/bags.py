@@ -66,7 +66,7 @@ def write_mcap(path: Path, rows: list[tuple[int, str, dict[str, Any]]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     store = get_typestore(Stores.ROS2_HUMBLE)
     with path.open("wb") as file:
-        writer = McapWriter(file)
+        writer = McapWriter(file, chunk_size=64 << 10)
         schemas = {kind: writer.register_msgdef(kind, store.generate_msgdef(kind, ros_version=2)[0]) for kind in TOPICS.values()}
         for number, (at, topic, fields) in enumerate(rows):
             writer.write_message(topic, schemas[TOPICS[topic]], fields, log_time=at, publish_time=at, sequence=number)
