@@ -30,7 +30,7 @@ _SMOOTHING_SECONDS = 60.0
 """Waits are compared by their logarithm, after this is added: a minute more or less is no error of a factor."""
 _REMEMBERED = 400
 _ENOUGH = 30
-_STEP = 0.02
+_STEP = 0.01
 _WIDE = math.log(8.0)
 _FARTHEST_SECONDS = 10 * 365 * 86400.0
 
@@ -113,7 +113,7 @@ class _Ratios:
 
 
 class Calibration:
-    """Told of every estimate's outcome. Groups, say queues, are calibrated by themselves once they have seen enough."""
+    """Told of every estimate's outcome. Groups are calibrated by themselves once they have seen enough; few large ones do best."""
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, _Ratios] = {}

@@ -15,6 +15,9 @@ from bushel.scheduling.estimates import Calibration, Holding, StartEstimate, raw
 from bushel.simulation.engine import Simulation
 from bushel.simulation.jobs import SimulatedJob
 
+ALL = "all"
+"""Queues are calibrated together: apart, most see too few waits to follow a load that changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:
@@ -56,7 +59,7 @@ class EstimateTrial:
                 continue
             ahead = [self._holding(simulation, waiting[row], amounts[row]) for row in sequence[max(0, at - self.most_ahead) : at]]
             raw = raw_wait_seconds(amounts[sequence[at]], measures.free, running, ahead)
-            self._open[job_id] = simulation.now, self.calibration.estimate(simulation.jobs[job_id].job.queue, raw)
+            self._open[job_id] = simulation.now, self.calibration.estimate(ALL, raw)
 
     def started(self, simulation: Simulation, job: SimulatedJob) -> None:
         found = self._open.pop(job.job.id, None)
@@ -64,7 +67,7 @@ class EstimateTrial:
             return
         made_at, estimate = found
         actual = simulation.now - made_at
-        self.calibration.started(job.job.queue, estimate, actual)
+        self.calibration.started(ALL, estimate, actual)
         self.tried.append(Tried(job.job.id, made_at, estimate, actual))
 
     @property
