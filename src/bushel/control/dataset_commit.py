@@ -22,7 +22,7 @@ from bushel.control import openlineage
 from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument
 from bushel.domain.failpoints import reach
 from bushel.spec import dataset_labels
-from bushel.spec.dataset import PartDescriptor, Short
+from bushel.spec.dataset import MadeBy, PartDescriptor, Short
 from bushel.spec.manifest import Total, header_of, version_digest
 from bushel.store import datasets, storage_places
 from bushel.store.database import Event, Transaction
@@ -31,6 +31,7 @@ DATASETS = "datasets"
 """Topic: a version was committed or deleted."""
 
 _NAMES: TypeAdapter[str] = TypeAdapter(Short)
+_MADE_BY = tuple(MadeBy.model_fields)
 
 
 def commit(
@@ -87,7 +88,8 @@ def _gather(parts: Iterable[tuple[str, Mapping[str, Any]]], places: Mapping[str,
     for position, (name, descriptor) in enumerate(parts):
         try:
             name = _NAMES.validate_python(name)
-            part = PartDescriptor.model_validate({key: value for key, value in descriptor.items() if key != "name"})
+            plain = {key: value for key, value in descriptor.items() if key != "name"}
+            part = PartDescriptor.model_validate(plain, strict=True)  # strict, so what was sent can be used as it is
         except (ValidationError, AttributeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not an object"
             raise InvalidDocument([FieldProblem(f"/parts/{position}", f"{str(name)[:100]} is no part: {reason}")]) from error
@@ -97,14 +99,14 @@ def _gather(parts: Iterable[tuple[str, Mapping[str, Any]]], places: Mapping[str,
         if name in names:
             raise InvalidDocument([FieldProblem(f"/parts/{position}/name", f"two parts are called {name}")])
         names.add(name)
-        plain = part.model_dump(by_alias=True)
-        gathered.total.add(plain)
-        own = part.labels.plain()
+        gathered.total.add({"schema": part.schema_, **plain, "statistics": plain.get("statistics") or {}})
+        own = part.labels.plain() if plain.get("labels") else {}
         known_labels = gathered.labels.setdefault(part.place, [])
         if own and own not in known_labels:
             known_labels.append(own)
         digest = bytes.fromhex(part.digest.removeprefix("sha256:"))
-        row = (name, digest, places[part.place]["id"], part.files, part.bytes, part.records, plain["made_by"], plain["sources"])
+        made_by = {name: plain["made_by"][name] for name in _MADE_BY if name in plain.get("made_by", ())}
+        row = (name, digest, places[part.place]["id"], part.files, part.bytes, part.records, made_by, plain.get("sources", []))
         gathered.rows.append(row)
     return gathered
 

@@ -131,7 +131,10 @@ _PART_COLUMNS = ("names", "digests", "place_ids", "files", "sizes", "records", "
 def insert_parts(tx: Transaction, version_id: int, parts: Sequence[Sequence[Any]]) -> None:
     """`parts` are (name, digest, place, files, bytes, records, made_by, sources) in order."""
     columns = ", ".join(_PART_COLUMNS)
-    with tx.connection.cursor() as cursor, cursor.copy(f"copy dataset_version_parts (version_id, chunk, {columns}) from stdin") as copy:
+    with (
+        tx.connection.cursor() as cursor,
+        cursor.copy(f"copy dataset_version_parts (version_id, chunk, {columns}) from stdin (format binary)") as copy,
+    ):
         copy.set_types(["int8", "int4", "text[]", "bytea[]", "int8[]", "int4[]", "int8[]", "int8[]", "jsonb", "jsonb"])
         for first in range(0, len(parts), CHUNK_PARTS):
             *lists, made_by, sources = (list(column) for column in zip(*parts[first : first + CHUNK_PARTS], strict=True))
