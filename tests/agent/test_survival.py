@@ -306,3 +306,12 @@ def test_a_gang_whose_end_is_recorded_stays_ended_however_much_of_it_was_forgott
     wait_for(lambda: not list((agent.state / "tasks").iterdir()), "the rest of the gang to be forgotten")
     report = plane.wait_state(id, "ended")
     assert [task["exit_code"] for task in report["tasks"]] == [0, 0, 0]
+
+
+def test_a_rank_that_ends_takes_no_folder_away_from_the_others(plane: ControlPlane, agent: AgentProcess, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    wait = f"while ! [ -e {go} ]; do sleep 0.02; done"
+    id = plane.want("aaaaa.0.1", f"[ $BUSHEL_RANK = 0 ] || {{ {wait}; echo kept > $BUSHEL_CHECKPOINT_DIR/file; }}", tasks=2)
+    wait_for(lambda: len(agent.record(id, 0)) == 2, "rank 0 to end")
+    go.touch()
+    assert [task["exit_code"] for task in plane.wait_state(id, "ended")["tasks"]] == [0, 0]

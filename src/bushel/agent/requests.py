@@ -8,7 +8,7 @@ A request, which travels from the agent through the launcher to the shim and is 
     key, folder, mark, epoch, boot_id, state_folder
     facts                   what goes into the mark on disk: attempt, rank, task_count, grace_seconds, master_port, devices, node
     setup, run, by_shell    argument lists; `by_shell`: run's first process is a shell around a text of the user's
-    env, secrets, folders   folders are made before, and removed after if they are empty
+    env, secrets, folders   folders are made before, and removed after if they are empty and no other rank uses them
     workdir                 path of the archive, or null
     result                  whether it may leave a result: it is of a stage of a run
     limits                  cpu_milli, memory_bytes, disk_bytes; 0 is no limit

@@ -105,15 +105,21 @@ class Shim:
             return  # somebody else started it, and reports it
         try:
             self._limit_at = time.monotonic() + self._request["time_limit_seconds"]
-            self._save(lock, self._carry_out())
+            result = self._carry_out()
+            self._remove_empty_folders()
+            self._save(lock, result)
         finally:
             os.close(lock)
-        for name in self._request["folders"]:
-            with contextlib.suppress(OSError):
-                os.rmdir(name)  # only if the task left it empty
 
     def close(self) -> None:
         self._meter.close()
+
+    def _remove_empty_folders(self) -> None:
+        """Before the end is told, because the next attempt may use them from then on. Those of a gang other ranks may be about to use."""
+        if self._request["facts"]["task_count"] == 1:
+            for name in self._request["folders"]:
+                with contextlib.suppress(OSError):
+                    os.rmdir(name)
 
     def _claim(self) -> int | None:
         request, worker = self._request, self._worker
