@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from bushel.domain.errors import BushelError
+from bushel.scheduling.kernels.mode import serve_compiled
 from bushel.scheduling.plan import Policy
 from bushel.simulation.conditions import Conditions
 from bushel.simulation.engine import Setting, Simulation
@@ -23,7 +24,9 @@ from bushel.simulation.readers import read_traces
 from bushel.simulation.report import Summary, table
 from bushel.simulation.trace import TraceProblem
 
-WRONG, USAGE = 1, 2
+WRONG = 1
+WORTH_COMPILING = 5000
+"""Jobs from which on compiled kernels are quicker, even where they are yet to be compiled."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +64,8 @@ def _run(options: argparse.Namespace) -> int:
     conditions = Conditions(seed=options.seed, node_failure_seconds=options.node_failures, spot_reclaim_seconds=options.spot_reclaims)
     if trace.left_out:
         print(f"left out: {trace.left_out:,} rows that say no runtime or no size", file=sys.stderr)
+    if len(trace.jobs) >= WORTH_COMPILING:
+        serve_compiled()
     runs: list[Outcomes] = []
     for setting in [setting_from(text, options.period) for text in options.policy or ["default"]]:
         trial = EstimateTrial() if options.estimates else None
