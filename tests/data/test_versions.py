@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bushel.control import dataset_lineage
 from bushel.control import datasets as control
+from bushel.control.dataset_parts import record_failed
 from bushel.data.inputs import Elsewhere, input, upstream
 from bushel.data.outputs import Output
 from bushel.domain.errors import Conflict, InvalidDocument, NotFound
@@ -249,3 +251,27 @@ def test_a_place_that_cannot_be_reached_holds_up_no_other(shop: Shop) -> None:
     shop.keep_house()
     with shop.task(given={"in": "lost"}):
         assert len(list(input("in").files())) == 1
+
+
+def test_a_stage_that_failed_is_in_the_lineage_too(shop: Shop) -> None:
+    by = {"pipeline": "drive", "stage": "decode", "run": 7}
+    with shop.database.transaction() as tx:
+        record_failed(tx, project_id=shop.project_id, project_path=PROJECT, produced_by=by, outputs=["frames"], message="2 of 9 failed")
+    with shop.database.transaction() as tx:
+        started, failed = (row["body"] for row in dataset_lineage.events(tx, [shop.project_id], None, 0, 10))
+    assert (started["eventType"], failed["eventType"]) == ("START", "FAIL")
+    assert started["run"]["runId"] == failed["run"]["runId"]
+    assert failed["run"]["facets"]["errorMessage"]["message"] == "2 of 9 failed"
+    assert [each["name"] for each in failed["outputs"]] == ["frames"]
+
+
+def test_where_it_is_stored_is_asked_when_it_is_not_clear(shop: Shop) -> None:
+    with pytest.raises(Conflict, match="it has none"):
+        shop.dataset("frames")
+    shop.place("one")
+    shop.dataset("frames")
+    shop.place("other")
+    with pytest.raises(Conflict, match="it can use one, other"):
+        shop.dataset("clips")
+    shop.place("default")
+    shop.dataset("clips")

@@ -110,8 +110,8 @@ def record_failed(
     tx: Transaction, *, project_id: int, project_path: str, produced_by: Mapping[str, Any], outputs: Sequence[str], message: str
 ) -> None:
     """A stage ended without its outputs: said in the lineage too."""
-    event = openlineage.failed_event(project_path, produced_by, outputs, message, tx.now.isoformat())
-    write_lineage(tx, project_id, None, event)
+    for event in openlineage.failed_events(project_path, produced_by, outputs, message, tx.now.isoformat()):
+        write_lineage(tx, project_id, None, event)
 
 
 def _name(name: str) -> str:

@@ -40,13 +40,15 @@ def run_events(
     return [started, _event("COMPLETE", project, produced_by, now, started["inputs"], [made])]
 
 
-def failed_event(project: str, produced_by: Mapping[str, Any], outputs: Sequence[str], message: str, now: str) -> dict[str, Any]:
-    """The end of a run that made nothing."""
-    event = _event("FAIL", project, produced_by, now, [], [{"namespace": _namespace(project), "name": name} for name in outputs])
-    event["run"]["facets"]["errorMessage"] = _facet(
+def failed_events(project: str, produced_by: Mapping[str, Any], outputs: Sequence[str], message: str, now: str) -> list[dict[str, Any]]:
+    """Start and end of a run that made nothing."""
+    wanted = [{"namespace": _namespace(project), "name": name} for name in outputs]
+    started = _event("START", project, produced_by, str(produced_by.get("started_at") or now), [], [])
+    failed = _event("FAIL", project, produced_by, now, [], wanted)
+    failed["run"]["facets"]["errorMessage"] = _facet(
         "1-0-1/ErrorMessageRunFacet", message=message or "it failed", programmingLanguage="none"
     )
-    return event
+    return [started, failed]
 
 
 def job_name(produced_by: Mapping[str, Any]) -> str:

@@ -40,6 +40,7 @@ def close_stage(tx: Transaction, run: RunState, stage: StageState, actor: str) -
         first = next((one.job.first_failure for one in stage.jobs if one.job.first_failure), None) or {}
         why = first.get("message") or first.get("reason") or "no reason was given"
         stage.set_state("failed", f"{failed:,} of {stage.count:,} partitions of {stage.name} failed; the first: {why}"[:2000])
+        _tell_failed(tx, run, stage)
     elif cancelled:
         stage.set_state("cancelled", f"{cancelled:,} of {stage.count:,} partitions of {stage.name} were not done")
     else:
@@ -53,10 +54,7 @@ def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str) -> No
     if module is None:
         return
     row = run.row
-    produced_by = {
-        **{"pipeline": row["pipeline"], "pipeline_version": row["version"], "run": row["number"], "run_id": row["id"]},
-        **{"stage": stage.name, "stage_id": stage.row["id"]},
-    }
+    produced_by = _produced_by(run, stage)
     settled = row["inputs"].get(stage.name, {})
     read = sorted(_made_of(run, stage.name))
     reader = Principal(0, actor, "service", bindings={row["project"]: Role.ADMIN})
@@ -77,8 +75,34 @@ def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str) -> No
             made[name] = module.resolve_input(tx, reader, row["project"], f"{written}@{version['version']}") | version
     except (InvalidDocument, Conflict) as error:
         stage.set_state("failed", f"what {stage.name} made could not be committed: {error.message}"[:2000])
+        _tell_failed(tx, run, stage)
         return
     stage.row["outputs"] = made
+
+
+def _produced_by(run: RunState, stage: StageState) -> dict[str, Any]:
+    """What the data set's lineage says of who made a version."""
+    row = run.row
+    return {
+        **{"pipeline": row["pipeline"], "pipeline_version": row["version"], "run": row["number"], "run_id": row["id"]},
+        **{"stage": stage.name, "stage_id": stage.row["id"]},
+    }
+
+
+def _tell_failed(tx: Transaction, run: RunState, stage: StageState) -> None:
+    """That there will be no version is lineage too."""
+    module = data_sets()
+    if module is None or not stage.definition.get("outputs"):
+        return
+    written = (run.row["inputs"].get(stage.name) or {}).get("outputs") or {}
+    module.record_failed(
+        tx,
+        project_id=run.row["project_id"],
+        project_path=run.row["project"],
+        produced_by=_produced_by(run, stage),
+        outputs=[each["dataset"] for each in written.values()],
+        message=stage.row["message"] or "",
+    )
 
 
 def _made_of(run: RunState, stage: str) -> set[tuple[str, int]]:
