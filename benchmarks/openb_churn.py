@@ -18,7 +18,7 @@ from bushel.scheduling.packing.drain import Drains, arrived, make_drains
 from bushel.scheduling.packing.drain import started as started_large
 from bushel.scheduling.packing.learning import learn
 from bushel.scheduling.packing.presets import TURNOVER_EVENTS, relearning_moments, steady_next
-from bushel.scheduling.packing.rows import fits, occupy, vacate
+from bushel.scheduling.packing.rows import KEPT, fits, occupy, vacate
 from bushel.scheduling.packing.tables import Tables
 
 Array = Any
@@ -160,7 +160,7 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
             started(world, pod, row, taken)
             if policy == OURS:
                 arrived(fleet.state, fleet.rows, drains, number, False)
-                started_large(fleet.state, fleet.rows, drains, number, row, False)
+                started_large(fleet.state, fleet.rows, drains, number, row, not queueing and fleet.state.nodes[row, KEPT] > 0)
             continue
         if queueing:
             if world.first[number] < 0:

@@ -1,11 +1,13 @@
 """Nodes that empty for a large task which fits nowhere: without them small tasks, which come first wherever a little is free, would
 keep it waiting for ever.
 
-Guarantees: a node is kept for one class, and only while a task of it may use it: it goes back to all when it was used, or when no other
-task of the class waits. At most one node in `NODES_A_DRAIN` is kept at a time, and of those only one among the nodes of models for
-which small tasks are turned away too: there the fleet is full, and a drained node for one is work lost for others.
+Guarantees: a node is kept for a class and for all that ask for no fewer devices. It goes back to all when it was used, or when one of
+the class has started elsewhere and no other waits. At most one node in `NODES_A_DRAIN` is kept at a time, and of those only one among
+the nodes of models for which small tasks are turned away too: there the fleet is full, and a drained node for one is work lost for
+others.
 
-Large is a task of half the devices of the largest node or more. It gets, of the nodes that could hold it, the one with the most free.
+Large is a task of half the devices of the largest node or more. It gets, of the nodes that could hold it, the one with the most
+free; where the fleet is full the one with the fewest tasks, on which least stays idle until it is empty. Of equals the first.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from bushel.scheduling.packing.rows import (
     KEPT,
     MEMORY,
     MODEL,
+    TASKS,
     Rows,
     State,
     note,
 )
 
-NODES_A_DRAIN = 75
+NODES_A_DRAIN = 40
 
 FULL_ABOVE = 0.02
 """Of the small tasks for a model so many were turned away of late: its nodes are full."""
@@ -108,21 +111,31 @@ def drain_for(state: State, rows: Rows, drains: Drains, number: int) -> None:
         return
     may_be_full = _kept_where_full(state, drains) == 0
     chosen = -1
-    most = -1
+    least = 0
     for row in range(state.nodes.shape[0]):
-        if not could_hold(state, rows, drains, number, row) or (_is_full(state, drains, row) and not may_be_full):
+        if not could_hold(state, rows, drains, number, row):
             continue
-        free = 0
-        for device in range(state.nodes[row, COUNT]):
-            free += int(state.devices[row, device])
-        if free > most:
-            most = free
+        full = _is_full(state, drains, row)
+        if full and not may_be_full:
+            continue
+        cost = state.nodes[row, TASKS] if full else -_free_devices(state, row)
+        if chosen < 0 or cost < least:
             chosen = row
+            least = cost
+    wanted_devices = rows.classes[number, CLASS_WHOLE]
     if chosen >= 0:
         drains.kept[slot, 0] = chosen
         drains.kept[slot, 1] = number
-        state.nodes[chosen, KEPT] = number + 1
+        state.nodes[chosen, KEPT] = wanted_devices
         note(rows, chosen)
+
+
+@lean_kernel
+def _free_devices(state: State, row: int) -> int:
+    free = 0
+    for device in range(state.nodes[row, COUNT]):
+        free += int(state.devices[row, device])
+    return free
 
 
 @lean_kernel
@@ -140,11 +153,11 @@ def could_hold(state: State, rows: Rows, drains: Drains, number: int, row: int) 
 
 @lean_kernel
 def started(state: State, rows: Rows, drains: Drains, number: int, row: int, more: bool) -> None:
-    """A task of the class has started on `row`; `more` of it wait."""
+    """A task of the class has started on `row`; `more` of it wait, or are to be reckoned with."""
     if rows.classes[number, CLASS_WHOLE] < drains.large:
         return
     for slot in range(drains.kept.shape[0]):
-        if drains.kept[slot, 1] == number and (drains.kept[slot, 0] == row or not more):
+        if drains.kept[slot, 0] == row or (drains.kept[slot, 1] == number and not more):
             _give_back(state, rows, drains, slot)
             break
     if more:

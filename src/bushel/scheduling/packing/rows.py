@@ -23,7 +23,7 @@ NOWHERE = 1 << 30
 BLOCK = 128
 
 # columns of `State.nodes`
-CPU, MEMORY, IDLE, LARGEST, COUNT, MODEL, KEPT, _WIDTH = 0, 1, 2, 3, 4, 5, 6, 8
+CPU, MEMORY, IDLE, LARGEST, COUNT, MODEL, KEPT, TASKS, _WIDTH = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 # columns of `Rows.classes`
 CLASS_CPU, CLASS_MEMORY, CLASS_WHOLE, CLASS_SHARE, CLASS_MODELS = 0, 1, 2, 3, 4
@@ -35,8 +35,8 @@ Array = Any
 
 
 class State(NamedTuple):
-    nodes: Array  # int64, node × (free CPU, free memory, idle devices, most free on a device, devices, model, kept for
-    # class + 1)
+    nodes: Array  # int64, node × (free CPU, free memory, idle devices, most free on a device, devices, model, least
+    # devices of what may start, tasks)
     devices: Array  # int16, node × device: free thousandths
     value: Array  # float64, of each node
 
@@ -108,7 +108,7 @@ def fits(nodes: Array, classes: Array, allowed: Array, number: int, row: int) ->
         return False
     if nodes[row, IDLE] < classes[number, CLASS_WHOLE] or nodes[row, LARGEST] < classes[number, CLASS_SHARE]:
         return False
-    if nodes[row, KEPT] != 0 and nodes[row, KEPT] != number + 1:
+    if classes[number, CLASS_WHOLE] < nodes[row, KEPT]:
         return False
     models = classes[number, CLASS_MODELS]
     if models != 0 and (models >> nodes[row, MODEL]) & 1 == 0:
@@ -216,6 +216,7 @@ def occupy(tables: Tables, state: State, rows: Rows, number: int, row: int) -> i
                 taken |= 1 << device
     node[CPU] -= wanted[CLASS_CPU]
     node[MEMORY] -= wanted[CLASS_MEMORY]
+    node[TASKS] += 1
     touch(tables, state, rows, row)
     return taken
 
@@ -231,6 +232,7 @@ def vacate(tables: Tables, state: State, rows: Rows, number: int, row: int, take
             state.devices[row, device] += part
     node[CPU] += wanted[CLASS_CPU]
     node[MEMORY] += wanted[CLASS_MEMORY]
+    node[TASKS] -= 1
     touch(tables, state, rows, row)
 
 
