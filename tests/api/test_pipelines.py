@@ -82,3 +82,11 @@ def test_a_cancelled_stage_job_lets_go_of_what_was_gated(app_client: Client) -> 
     job = run["stages"][1]["jobs"][0]
     cancelled = app_client.post(f"/v1/jobs/{job}/cancel", json={}).json()
     assert (cancelled["status"]["state"], cancelled["status"]["counts"]["cancelled"]) == ("cancelled", 2)
+
+
+def test_a_gated_stage_says_what_it_waits_for(app_client: Client) -> None:
+    app_client.post("/v1/pipelines", json=document(), params=WHERE)
+    run = app_client.post("/v1/pipelines/p/runs", json={}).json()
+    explained = app_client.get(f"/v1/jobs/{run['stages'][1]['jobs'][0]}/explain").json()
+    assert "2 partitions wait for what they are made of, or for room under the limits of p" in explained["sentence"]
+    assert explained["reasons"][0]["topic"] == "upstream"

@@ -208,8 +208,10 @@ def plan_view(
     for name, stage in document["stages"].items():
         known = known_partitions(tx, document, space_of(document, name))
         count = None if known is None else len(known.names)
-        seconds, hours = estimates.plan_stage(stage, count, durations.get(name, []))
-        planned[name] = (count, seconds)
+        lately, last_count = durations.get(name, ([], None))
+        expected = last_count if count is None else count  # of listed partitions: as many as the last time
+        seconds, hours = estimates.plan_stage(stage, expected, lately)
+        planned[name] = (expected, seconds)
         stages.append(
             {
                 "name": name,

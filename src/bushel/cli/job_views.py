@@ -23,7 +23,12 @@ STATE_STYLES = {
 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 
-_REASONS = {"waiting": "", "dependency": "until other jobs have ended", "user_hold": "until it is released"}
+_REASONS = {
+    "waiting": "",
+    "dependency": "until other jobs have ended",
+    "user_hold": "until it is released",
+    "upstream": "for earlier stages",
+}
 
 
 def job_name(job: dict[str, Any]) -> str:

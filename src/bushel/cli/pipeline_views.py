@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from bushel.cli.session import Session
 
+SHOWN = 70
+"""Columns of one side of a change."""
+
 LIVE = ("starting", "running", "stopping")
 _COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "bold", "stopping": "yellow"}
 
@@ -160,7 +163,7 @@ def change_lines(changes: Sequence[dict[str, Any]]) -> Iterator[str]:
 
     for change in changes:
         where = ".".join(part.replace("~1", "/").replace("~0", "~") for part in change["pointer"].split("/")[1:]) or "the document"
-        before, after = (_short(json.dumps(change[side])) for side in ("before", "after"))
+        before, after = _told(*(json.dumps(change[side], ensure_ascii=False) for side in ("before", "after")))
         if change["before"] is None:
             yield f"  + {where}: {after}"
         elif change["after"] is None:
@@ -169,8 +172,18 @@ def change_lines(changes: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"  ~ {where}: {before} → {after}"
 
 
-def _short(text: str) -> str:
-    return plain(text) if len(text) <= 70 else plain(text[:69]) + "…"
+def _told(before: str, after: str) -> tuple[str, str]:
+    """Both sides, short: of long ones what stands around the first difference."""
+    import re
+
+    before, after = (re.sub(r"sha256:([0-9a-f]{8})[0-9a-f]{56}", r"sha256:\1…", text) for text in (before, after))
+    if max(len(before), len(after)) <= SHOWN:
+        return plain(before), plain(after)
+    same = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), min(len(before), len(after)))
+    first = max(0, same - SHOWN // 3)
+    return tuple(
+        plain(("…" if first else "") + text[first : first + SHOWN] + ("…" if len(text) > first + SHOWN else "")) for text in (before, after)
+    )  # type: ignore[return-value]
 
 
 def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
@@ -188,4 +201,4 @@ def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
     if plan["finish_seconds"] is not None:
         yield f"  a run takes about {duration(plan['finish_seconds'])} and {plan['cpu_hours']:,.1f} CPU-hours, if nothing else runs"
     else:
-        yield "  how long a run takes is not known: it has not been run, and the stages do not say `expected_duration`"
+        yield "  how long a run takes is not known: a stage has not been run, and does not say `expected_duration`"

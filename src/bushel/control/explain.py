@@ -219,6 +219,8 @@ def _not_ready(tx: Transaction, row: Mapping[str, Any], shape: JobShape) -> list
         )
     if row["unmet"]:
         reasons.extend(_dependencies(tx, row["id"]))
+    if row["gated_count"]:
+        reasons.append(_gated(row))
     if row["delayed_count"]:
         reasons.append(_backoff(tx, row))
     live = row["starting_count"] + row["running_count"] + row["stopping_count"]
@@ -247,6 +249,15 @@ def _dependencies(tx: Transaction, job_id: int) -> list[ReasonView]:
         more = rows[0]["total"] - len(rows)
         reasons.append(_reason("dependency", "dependency", f"and for {texts.plural(more, 'other job')}", count=more))
     return reasons
+
+
+def _gated(row: Mapping[str, Any]) -> ReasonView:
+    stage = row["spec"]["stage"]
+    waits = "waits for what it is" if row["gated_count"] == 1 else "wait for what they are"
+    sentence = f"{texts.plural(row['gated_count'], 'partition')} {waits} made of, or for room under the limits of {stage['pipeline']}"
+    command = f"bushel pipeline get {stage['pipeline']} --run {stage['run']}"
+    waiting_alone = not row["pending_count"] and not row["delayed_count"]
+    return _reason("upstream", "upstream", sentence, count=row["gated_count"], blocking=waiting_alone, detail={"command": command})
 
 
 def _backoff(tx: Transaction, row: Mapping[str, Any]) -> ReasonView:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-Topic = Literal["hold", "dependency", "backoff", "array_limit", "where", "kept_free", "quota", "ahead"]
+Topic = Literal["hold", "dependency", "upstream", "backoff", "array_limit", "where", "kept_free", "quota", "ahead"]
 
 
 class ReasonView(TypedDict):

@@ -6,7 +6,7 @@ is in a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bushel.domain.ranges import IndexRanges
@@ -55,7 +55,7 @@ _FAILURES = """
 """
 
 _DURATIONS = """
-    select distinct on (s.name) s.name, s.samples -> 'durations' as durations
+    select distinct on (s.name) s.name, s.samples -> 'durations' as durations, s.element_count as count
     from run_stages s join runs r on r.id = s.run_id
     where r.pipeline_id = %s and r.number > %s and jsonb_array_length(coalesce(s.samples -> 'durations', '[]')) > 0
     order by s.name, r.number desc
@@ -94,9 +94,9 @@ def last_attempts(tx: Transaction, job_ids: Sequence[int], indices: Sequence[int
     return {row["index"]: row for row in tx.all(_FAILURES, (list(job_ids), list(indices)))}
 
 
-def durations(tx: Transaction, pipeline_id: int, newer_than: int) -> Mapping[str, list[float]]:
-    """How long partitions took lately, by stage."""
-    return {row["name"]: row["durations"] for row in tx.all(_DURATIONS, (pipeline_id, newer_than))}
+def durations(tx: Transaction, pipeline_id: int, newer_than: int) -> dict[str, tuple[list[float], int | None]]:
+    """How long partitions took lately, and how many there were, by stage."""
+    return {row["name"]: (row["durations"], row["count"]) for row in tx.all(_DURATIONS, (pipeline_id, newer_than))}
 
 
 _CPUS = """
