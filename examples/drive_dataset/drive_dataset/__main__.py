@@ -17,8 +17,10 @@ def ingest(argv: list[str]) -> int:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("data", type=Path, help="folder of recordings; read in place, never written to")
     parser.add_argument("--jurisdiction", default="", help="where they were recorded: its policy holds for them")
+    parser.add_argument("--only", action="append", default=[], metavar="FOLDER", help="of the folders in it; may be repeated")
     chosen = parser.parse_args(argv)
-    return once("ingest", lambda workspace: stages.register(workspace, chosen.data.resolve(), chosen.jurisdiction), [str(chosen.workspace)])
+    data, jurisdiction = chosen.data.resolve(), chosen.jurisdiction
+    return once("ingest", lambda workspace: stages.register(workspace, data, jurisdiction, chosen.only), [str(chosen.workspace)])
 
 
 def main(argv: list[str] | None = None) -> int:

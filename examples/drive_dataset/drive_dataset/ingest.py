@@ -8,6 +8,7 @@ which one is true. What cannot be used is listed with its reason and stops nothi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,19 @@ class _Found:
     paths: list[Path]
 
 
-def ingest(folder: Path, jurisdiction: str = "") -> Register:
-    """Everything in `folder`. `jurisdiction` is where the recordings lie and were made, as far as the person says."""
+def ingest(folder: Path, jurisdiction: str = "", only: Sequence[str] = ()) -> Register:
+    """Everything in `folder`, or in those of its folders that `only` names.
+
+    `jurisdiction` is where the recordings lie and were made, as far as the person says.
+    """
     register = Register()
-    found, descriptions = _discover(folder, register)
+    found: list[_Found] = []
+    descriptions: dict[str, list[Path]] = {DBC: [], SENSOR: []}
+    for part in [folder / name for name in only] or [folder]:
+        if not part.is_dir():
+            raise NotARecording(f"{part} is no folder")
+        _discover(folder, part, register, found, descriptions)
+    found.sort(key=lambda item: item.paths[0])
     by_id: dict[str, Recording] = {}
     for item in found:
         try:
@@ -67,15 +77,11 @@ def _refuse(register: Register, folder: Path, path: Path, error: DriveError) -> 
     register.refused.append({**error.document(), "record": path.relative_to(folder).as_posix()})
 
 
-def _discover(folder: Path, register: Register) -> tuple[list[_Found], dict[str, list[Path]]]:
+def _discover(folder: Path, part: Path, register: Register, found: list[_Found], descriptions: dict[str, list[Path]]) -> None:
     """One walk in order of name: recordings, and descriptions by kind."""
-    found: list[_Found] = []
-    descriptions: dict[str, list[Path]] = {DBC: [], SENSOR: []}
     arrays: dict[Path, list[Path]] = {}
     taken: set[Path] = set()
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
-    ):
+    for path in _visible_files(part):
         if path in taken:
             continue
         try:
@@ -104,7 +110,11 @@ def _discover(folder: Path, register: Register) -> tuple[list[_Found], dict[str,
         else:
             _refuse(register, folder, path, NotARecording(f"{path.name} is no recording of a kind that is known here"))
     found += [_Found(COMMA2K19, sorted(paths)) for paths in arrays.values()]
-    return sorted(found, key=lambda item: item.paths[0]), descriptions
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _bag(folder: Path) -> list[Path]:

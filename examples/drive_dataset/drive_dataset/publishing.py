@@ -37,7 +37,7 @@ def _take(source: Path, target: Path) -> None:
     """A second name for the same bytes where the file system can, a copy where it cannot."""
     with no_space_named(target):
         try:
-            os.link(source, target)
+            os.link(source.resolve(), target)
         except OSError:
             shutil.copyfile(source, target)
         target.chmod(0o444)

@@ -35,6 +35,9 @@ class Recording:
     def paths(self) -> list[Path]:
         return [Path(self.folder) / file["path"] for file in self.files]
 
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
     def device(self) -> str:
         """What made it, where the recording says so: `identity` is kind | device | first instant."""
         parts = (self.identity or "").split("|")
@@ -66,7 +69,7 @@ class Frames:
 
     stream: str
     t: np.ndarray
-    source: str  # path of the video or bag; "" where only the times are known
+    source: str  # the video or bag, below the recording's folder; "" where only the times are known
     width: int = 0
     height: int = 0
 

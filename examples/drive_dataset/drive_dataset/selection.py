@@ -92,7 +92,7 @@ def fetch_pictures(
     numbers = synchronised.frame[rows]
     row_of = dict(zip(numbers.tolist(), rows.tolist(), strict=True))
     bag = recording.kind in (ROS1, ROS2, MCAP)
-    source = Path(camera.source)
+    source = Path(recording.folder) / camera.source
     if bag:
         from drive_dataset.decoders import ros
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from drive_dataset.workspace import (
 )  # fmt: skip
 
 
-def register(workspace: Workspace, data: Path, jurisdiction: str) -> str:
-    found = ingest(data, jurisdiction)
+def register(workspace: Workspace, data: Path, jurisdiction: str, only: Sequence[str] = ()) -> str:
+    found = ingest(data, jurisdiction, only)
     workspace.root.mkdir(parents=True, exist_ok=True)
     write_register(found, workspace.path("register.json"))
     return f"{len(found.recordings)} recordings, {len(found.duplicates)} copies, {len(found.refused)} refused"

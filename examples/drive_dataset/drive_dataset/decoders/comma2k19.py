@@ -130,7 +130,7 @@ def _frames(recording: Recording, arrays: dict[str, np.ndarray]) -> list[Frames]
     from drive_dataset.decoders import video
 
     about = video.probe(videos[0])
-    return [Frames("camera", times[: about.frames], str(Path(videos[0])), about.width, about.height)]
+    return [Frames("camera", times[: about.frames], recording.relative(videos[0]), about.width, about.height)]
 
 
 def _facts(arrays: dict[str, np.ndarray]) -> dict[str, object]:

@@ -51,7 +51,7 @@ def decode(recording: Recording) -> Decoded:
     if partial:
         findings.append(Finding("incomplete_sweeps", f"{partial} of {len(t)} sweeps lack columns", path.name, repaired=False))
     decoded = Decoded(recording.id, recording.kind, UNIX, findings=findings)
-    decoded.sweeps = Sweeps(t, shape[0], shape[1], valid, returns, mean, str(path))
+    decoded.sweeps = Sweeps(t, shape[0], shape[1], valid, returns, mean, recording.relative(path))
     decoded.facts = {"sensor": info.prod_line, "sweeps": len(t), "rows": shape[0], "columns": shape[1], "metadata": chosen.name}
     return decoded
 

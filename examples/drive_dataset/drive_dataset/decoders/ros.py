@@ -41,7 +41,7 @@ def decode(recording: Recording) -> Decoded:
     if not columns.counts:
         raise NothingUsable(f"{recording.name} holds no message that can be read")
     decoded = Decoded(recording.id, recording.kind, UNIX, columns.signals(), findings=findings)
-    source = str(bag_root(recording.paths(), recording.kind))
+    source = recording.relative(bag_root(recording.paths(), recording.kind))
     decoded.frames = [
         Frames(topic, np.array(t), source, *columns.image_sizes[topic]) for topic, t in sorted(columns.image_times.items())
     ]  # fmt: skip

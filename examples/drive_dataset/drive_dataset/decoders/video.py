@@ -39,7 +39,7 @@ def decode(recording: Recording) -> Decoded:
     clock = SINCE_START if about.created is None else UNIX
     seconds = about.seconds + (about.created or 0.0)
     decoded = Decoded(recording.id, recording.kind, clock)
-    decoded.frames = [Frames("camera", seconds, str(path), about.width, about.height)]
+    decoded.frames = [Frames("camera", seconds, recording.relative(path), about.width, about.height)]
     decoded.facts = {"codec": about.codec, "frames": about.frames, "key_frames": about.key_frames}
     if about.broken:
         decoded.findings.append(
