@@ -113,7 +113,7 @@ class Bushel(SchedulingPolicy):
 
     def arrived(self, job: int) -> None:
         self.durations.submitted(job, Kind(int(self.trace.tenant[job]), name=self.trace.names[job], size=int(self.trace.gpus[job])))
-        self._forecast(job)
+        (self.location[job],), (self.scale[job],) = self.durations.forecasts([job])
 
     def ended(self, job: int) -> None:
         self.durations.ended(job, float(self.trace.seconds[job]))
@@ -125,15 +125,10 @@ class Bushel(SchedulingPolicy):
     def decide(self, cluster: Cluster) -> None:
         rows = cluster.active
         if self.stale:
-            for job in rows:
-                self._forecast(int(job))
+            self.location[rows], self.scale[rows] = self.durations.forecasts(rows.tolist())
             self.stale = False
         cluster.count()
         remaining = remaining_seconds(self.location[rows], self.scale[rows], cluster.served[rows])
         tenant, gpus = self.trace.tenant[rows], self.trace.gpus[rows]
         score, core = scores(remaining, tenant, gpus, cluster.running[rows], self.recent, cluster.entitled, self.rule)
         cluster.rearrange(rows[np.lexsort((rows, score, ~core))])
-
-    def _forecast(self, job: int) -> None:
-        found = self.durations.forecast(job)
-        self.location[job], self.scale[job] = found.location, found.scale

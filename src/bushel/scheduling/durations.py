@@ -15,7 +15,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -143,6 +143,7 @@ class _Known:
     """`near` are weight, weighted sum and weighted sum of squares of the family's levels around it, as of the family's `version`."""
 
     kind: Kind
+    family: Hashable
     place: int
     near: tuple[float, float, float] = (0.0, 0.0, 0.0)
     version: int = -1
@@ -159,7 +160,7 @@ class Durations:
 
     def submitted(self, job: Hashable, kind: Kind) -> None:
         family = self._families.setdefault(kind.family, _Family())
-        self._jobs[job] = _Known(kind, family.submitted)
+        self._jobs[job] = _Known(kind, kind.family, family.submitted)
         family.submitted += 1
 
     def ended(self, job: Hashable, seconds: float) -> None:
@@ -189,24 +190,45 @@ class Durations:
     def of_kind(self, kind: Kind) -> Forecast:
         """Of a job that would be submitted now."""
         family = self._families.get(kind.family)
-        return self._forecast(_Known(kind, family.submitted if family else 0))
+        return self._forecast(_Known(kind, kind.family, family.submitted if family else 0))
+
+    def forecasts(self, jobs: Iterable[Hashable]) -> tuple[Floats, Floats]:
+        """Locations and scales of many at once."""
+        priors: dict[Hashable, float] = {}
+        found: list[tuple[float, float]] = []
+        for job in jobs:
+            known = self._jobs[job]
+            prior = priors.get(known.family)
+            if prior is None:
+                prior = priors[known.family] = self._prior(known.kind)
+            found.append(self._around(known, prior))
+        columns = np.array(found).reshape(-1, 2)
+        return columns[:, 0], columns[:, 1]
 
     def _forecast(self, known: _Known) -> Forecast:
-        kind = known.kind
+        return Forecast(*self._around(known, self._prior(known.kind)))
+
+    def _prior(self, kind: Kind) -> float:
+        """The level of the family, as far as it is known, leaning on the wider groups."""
         prior = math.log(UNKNOWN_SECONDS) if kind.declared_seconds is None else 0.0
         for wider in reversed(self._groups(kind)):
             if (mean := self._wider.get(wider)) is not None:
                 prior = mean.toward(prior)
         family = self._families.get(kind.family)
+        return family.mean.toward(prior) if family is not None else prior
+
+    def _around(self, known: _Known, prior: float) -> tuple[float, float]:
+        """Location and scale, from the jobs submitted around it."""
+        base, family = self._base(known.kind), self._families.get(known.family)
         if family is None or not family.places:
-            return Forecast(self._base(kind) + prior, math.sqrt(PRIOR_VARIANCE))
+            return base + prior, math.sqrt(PRIOR_VARIANCE)
         if known.version != family.version:
             known.near, known.version = family.near(known.place), family.version
         weight, total, squares = known.near
-        level = (total + PRIOR_WEIGHT * family.mean.toward(prior)) / (weight + PRIOR_WEIGHT)
+        level = (total + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
         spread = squares - 2 * level * total + level * level * weight
         variance = (spread + PRIOR_WEIGHT * PRIOR_VARIANCE) / (weight + PRIOR_WEIGHT)
-        return Forecast(self._base(kind) + level, math.sqrt(max(LEAST_VARIANCE, variance)))
+        return base + level, math.sqrt(max(LEAST_VARIANCE, variance))
 
     def _base(self, kind: Kind) -> float:
         if kind.declared_seconds is not None:
