@@ -101,8 +101,12 @@ def test_recordings_become_shards_and_a_shard_tells_where_it_came_from(running: 
     assert "lake/recordings@1" in story
     assert "lake/counts@1  by lake.count run 1" in story
     assert "attempt" in story
-    part = json.loads(ok("dataset", "lineage", "lake/frames", "--part", "drive-3", "-o", "json"))["part"]
-    assert part["sources"] == [{"dataset": "lake/recordings", "version": 1, "part": "drive-3"}]
+    part = json.loads(ok("dataset", "lineage", "lake/shards", "--part", "drive-3", "-o", "json"))["part"]
+    (frames_part,) = part["sources"]
+    assert (frames_part["dataset"], frames_part["version"], frames_part["part"]) == ("lake/frames", 1, "drive-3")
+    assert frames_part["attempt"]["node"]
+    (recording,) = frames_part["sources"]
+    assert (recording["dataset"], recording["version"], recording["part"]) == ("lake/recordings", 1, "drive-3")
     assert part["attempt"]["node"]
     assert part["attempt"]["code"].startswith("sha256:")
     again = running.run("pipeline", "run", "lake", "--wait", cwd=scripts)

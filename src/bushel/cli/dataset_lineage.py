@@ -81,7 +81,15 @@ def _part(part: dict[str, Any]) -> Iterator[str]:
         yield f"  attempt     {attempt['id']}" + (f" on {where}" if where else "")
     if attempt.get("code"):
         yield f"  code        {attempt['code']}"
-    for source in part["sources"][:SOURCES_SHOWN]:
-        yield f"  from        {source['dataset']}@{source['version']}" + (f" part {source['part']}" if source.get("part") else "")
-    if len(part["sources"]) > SOURCES_SHOWN:
-        yield f"              and {len(part['sources']) - SOURCES_SHOWN} more"
+    yield from _sources(part["sources"], 12)
+
+
+def _sources(sources: list[dict[str, Any]], indent: int) -> Iterator[str]:
+    for source in sources[:SOURCES_SHOWN]:
+        version = f"@{source['version']}" if source.get("version") else ""
+        attempt = source.get("attempt") or {}
+        by = f"  by {attempt['id']} on {attempt.get('node') or attempt.get('site')}" if attempt.get("id") else ""
+        yield f"  {'from':<{indent}}{source['dataset']}{version}" + (f" part {source['part']}" if source.get("part") else "") + by
+        yield from _sources(source.get("sources", []), indent + 2)
+    if len(sources) > SOURCES_SHOWN:
+        yield f"  {'':<{indent}}and {len(sources) - SOURCES_SHOWN} more"

@@ -16,6 +16,13 @@ from bushel.store.database import Transaction
 
 DEPTH_LIMIT = 50
 EDGES_LIMIT = 1000
+SOURCES_LIMIT = 500
+"""Parts behind a part, however many steps away."""
+
+_WITHIN = """
+    select i.input_version_id as id from dataset_inputs i join dataset_version_parts p on p.version_id = i.input_version_id
+    where i.version_id = %s and p.digests @> array[%s::bytea] limit 1
+"""
 
 
 def lineage(tx: Transaction, principal: Principal, row: Mapping[str, Any], *, part: str | None, depth: int) -> dict[str, Any]:
@@ -76,9 +83,48 @@ def _part(tx: Transaction, principal: Principal, row: Mapping[str, Any], name: s
         "digest": part["digest"],
         "records": part["records"],
         "bytes": part["size_bytes"],
-        "sources": part["sources"],
+        "sources": _sources(tx, principal, row, part, [SOURCES_LIMIT]),
         "attempt": _attempt(tx, principal, part["made_by"]),
     }
+
+
+def _sources(
+    tx: Transaction, principal: Principal, row: Mapping[str, Any], part: Mapping[str, Any], left: list[int]
+) -> list[dict[str, Any]]:
+    """What a part was made of, and what that was made of. `left` counts down over all of it."""
+    found = []
+    for source in part["sources"]:
+        if left[0] <= 0:
+            break
+        left[0] -= 1
+        version = _version_read(tx, principal, row, source)
+        told = {name: source[name] for name in ("dataset", "version", "part") if source.get(name)}
+        if version is not None:
+            told |= {"dataset": version["dataset"], "version": version["number"]}
+            behind = datasets.part_named(tx, version["id"], source["part"]) if source.get("part") else None
+            if behind is not None:
+                told["attempt"] = _attempt(tx, principal, behind["made_by"])
+                told["sources"] = _sources(tx, principal, version, behind, left)
+        found.append(told)
+    return found
+
+
+def _version_read(tx: Transaction, principal: Principal, row: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The version that a source was read from, among those that `row` was made of: so there is always an end."""
+    if source["version"]:
+        found = tx.first(
+            """
+            select v.id from dataset_inputs i join dataset_versions v on v.id = i.input_version_id join datasets d on d.id = v.dataset_id
+            where i.version_id = %s and d.name = %s and v.number = %s
+            """,
+            (row["id"], source["dataset"], source["version"]),
+        )
+    elif source.get("digest"):
+        found = tx.first(_WITHIN, (row["id"], bytes.fromhex(source["digest"].removeprefix("sha256:"))))
+    else:
+        return None
+    version = datasets.versions_by_id(tx, [found["id"]])[found["id"]] if found else None
+    return version if version is not None and principal.can("dataset:read", version["project"]) else None
 
 
 def _attempt(tx: Transaction, principal: Principal, made_by: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from bushel.storage.place import Damaged, Missing, Place, open_place
 MANIFEST_WAIT_SECONDS = 60.0
 """How long after its commit a version's manifest may take to be in its places."""
 
-_read: dict[tuple[str, int, str], None] = {}
+_read: dict[tuple[str, int, str, str], None] = {}
 """Parts that this process has looked into: what an output says it was made of."""
 
 
@@ -108,7 +108,7 @@ class Part:
             document = read_part(text, self.digest)
         except BadManifest as error:
             raise Damaged(f"{self.place.name}: {name}: {error}") from error
-        _read[self.dataset, self.version, self.name] = None
+        _read[self.dataset, self.version, self.name, self.digest] = None
         return document
 
     def files(self) -> Iterator[File]:
@@ -250,5 +250,5 @@ def _opened(told_place: Mapping[str, Any]) -> Place:
 
 def sources(limit: int) -> list[dict[str, Any]]:
     """What this process has read of versions of data sets so far."""
-    known = [{"dataset": dataset, "version": version, "part": part} for dataset, version, part in _read if version]
-    return known[:limit]
+    known = list(_read)[:limit]
+    return [{"dataset": dataset, "version": version, "part": part, "digest": digest} for dataset, version, part, digest in known]

@@ -130,11 +130,12 @@ class Statistics(Document):
 
 
 class Source(Document):
-    """Something that was read to make a part."""
+    """Something that was read to make a part. What an earlier stage of the same run made has no version yet, but a digest."""
 
-    dataset: DatasetName
+    dataset: Short
     version: Count
     part: Short | None = None
+    digest: Digest | None = None
 
 
 class MadeBy(BaseModel):
