@@ -46,12 +46,14 @@ def test_the_node_goes_back_when_it_was_used_or_when_none_waits() -> None:
     assert not state.nodes[:, KEPT].any()
 
 
-def test_no_more_nodes_are_kept_than_the_bound_and_one_where_small_tasks_are_turned_away() -> None:
+def test_no_more_nodes_are_kept_than_the_bound_and_one_where_much_is_turned_away() -> None:
     _, state, rows, drains = busy_fleet(300)
     for _ in range(12):
+        for _ in range(400):
+            arrived(state, rows, drains, SMALL, False)
         arrived(state, rows, drains, LARGE, True)
     assert np.count_nonzero(state.nodes[:, KEPT]) == 7
-    while drains.turned_away[0] <= FULL_ABOVE:
+    while drains.turned_away[0, 0] <= FULL_ABOVE[0] * drains.asked[0, 0]:
         arrived(state, rows, drains, SMALL, True)
     assert np.count_nonzero(state.nodes[:, KEPT]) == 1
     arrived(state, rows, drains, LARGE, True)

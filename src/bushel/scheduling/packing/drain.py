@@ -3,7 +3,7 @@ keep it waiting for ever.
 
 Guarantees: a node is kept for a class and for all that ask for no fewer devices. It goes back to all when it was used, or when one of
 the class has started elsewhere and no other waits. At most one node in `NODES_A_DRAIN` is kept at a time, and of those only one among
-the nodes of models for which small tasks are turned away too: there the fleet is full, and a drained node for one is work lost for
+the nodes of models of which more is turned away than a little: there the fleet is full, and a drained node for one is work lost for
 others.
 
 Large is a task of half the devices of the largest node or more. It gets, of the nodes that could hold it, the one with the most
@@ -21,6 +21,7 @@ from bushel.scheduling.packing.rows import (
     CLASS_CPU,
     CLASS_MEMORY,
     CLASS_MODELS,
+    CLASS_SHARE,
     CLASS_WHOLE,
     COUNT,
     CPU,
@@ -32,12 +33,14 @@ from bushel.scheduling.packing.rows import (
     State,
     note,
 )
+from bushel.scheduling.packing.tables import DEVICE_MILLI
 
 NODES_A_DRAIN = 40
 
-FULL_ABOVE = 0.02
-"""Of the small tasks for a model so many were turned away of late: its nodes are full."""
+FULL_ABOVE = (0.02, 0.1)
+"""Of the devices asked for of late, such as could be of a model, by small tasks and by all, so much was turned away: its nodes are full."""
 
+_SMALL, _ALL = 0, 1
 _MEMORY = 0.002  # how much of what is remembered each arrival replaces
 
 Array = Any
@@ -46,7 +49,8 @@ Array = Any
 class Drains(NamedTuple):
     capacity: Array  # node × (CPU, memory), when empty
     kept: Array  # slot × (row, class), -1 for none
-    turned_away: Array  # model → part of the small tasks for it, of late
+    asked: Array  # model × (small tasks, all) → thousandths of devices that could be of it, asked for of late
+    turned_away: Array  # and of those turned away
     large: int  # devices from which on a task is large
 
 
@@ -57,7 +61,8 @@ def make_drains(state: State) -> Drains:
     return Drains(
         state.nodes[:, [CPU, MEMORY]].copy(),
         np.full((slots, 2), -1, np.int64),
-        np.zeros(models),
+        np.zeros((models, 2)),
+        np.zeros((models, 2)),
         max(2, int(state.nodes[:, COUNT].max(initial=0)) // 2),
     )
 
@@ -66,20 +71,31 @@ def make_drains(state: State) -> Drains:
 def arrived(state: State, rows: Rows, drains: Drains, number: int, turned_away: bool) -> None:
     """A task of the class has come, and started or not."""
     wanted = rows.classes[number]
-    if wanted[CLASS_WHOLE] >= drains.large:
-        if turned_away:
-            drain_for(state, rows, drains, number)
-        return
-    for model in range(drains.turned_away.shape[0]):
+    volume = wanted[CLASS_WHOLE] * DEVICE_MILLI + wanted[CLASS_SHARE]
+    for model in range(drains.asked.shape[0]):
         if wanted[CLASS_MODELS] == 0 or (wanted[CLASS_MODELS] >> model) & 1:
-            drains.turned_away[model] += _MEMORY * ((1.0 if turned_away else 0.0) - drains.turned_away[model])
+            _remember(drains.asked, drains.turned_away, model, _ALL, volume, turned_away)
+            if wanted[CLASS_WHOLE] < drains.large:
+                _remember(drains.asked, drains.turned_away, model, _SMALL, volume, turned_away)
     if turned_away:
         _give_back_where_full(state, rows, drains)
+        if wanted[CLASS_WHOLE] >= drains.large:
+            drain_for(state, rows, drains, number)
+
+
+@lean_kernel
+def _remember(asked: Array, turned_away: Array, model: int, kind: int, volume: int, was_turned_away: bool) -> None:
+    asked[model, kind] += _MEMORY * (volume - asked[model, kind])
+    turned_away[model, kind] += _MEMORY * ((volume if was_turned_away else 0) - turned_away[model, kind])
 
 
 @lean_kernel
 def _is_full(state: State, drains: Drains, row: int) -> bool:
-    return drains.turned_away[state.nodes[row, MODEL]] > FULL_ABOVE
+    model = state.nodes[row, MODEL]
+    for kind in range(2):
+        if drains.turned_away[model, kind] > FULL_ABOVE[kind] * drains.asked[model, kind]:
+            return True
+    return False
 
 
 @lean_kernel
