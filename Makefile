@@ -19,7 +19,7 @@ $(READY):
 	@touch $@
 
 demo: setup            ## The main job, live, on this machine
-	@$(BIN)/python examples/demo/demo.py
+	@$(BIN)/python examples/drive_dataset/demo.py
 
 test: setup check      ## Everything that must hold
 	$(BIN)/python -m pytest

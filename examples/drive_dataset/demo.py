@@ -54,7 +54,7 @@ def main() -> int:
     values = {"data": str(data), "python": sys.executable, **{code: ",".join(folders) for code, folders in dealt.items()}}
     words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
     show("pipeline", "run", "drive", *words, "--wait")
-    show("pipeline", "get", "drive")
+    show("pipeline", "partitions", "drive", "select")
     show("pipeline", "records", "drive")
 
     chapter("What came of it")
@@ -166,15 +166,17 @@ def results(dealt: dict[str, list[str]]) -> bool:
         for code in samples:
             index = next((training / code).rglob("index.parquet"))
             print(f"  {code}: {stage('drive_dataset.trace', str(index)).strip()}", flush=True)
+        astray = [str(path) for code in dealt for path in out_of_place(fetched(folder, "register") / code / "register.json", code)]
         learnt = {path.parent.name: json.loads(path.read_text()) for path in trained.rglob("trained.json")}
-        released = sorted(path.name for path in statistics.rglob("*") if path.is_file())
+        released = {path.name for path in statistics.rglob("*") if path.is_file()}
     checks = {
         "every site with recordings made a data set": set(samples) == {code for code, folders in dealt.items() if folders},
         "nothing leaks from what is trained on to what is tested with": all(
             about["statistics"]["leaks"] == 0 for about in samples.values()
         ),
         "every gate holds": all(gate["holds"] for about in samples.values() for gate in about["gates"]),
-        "only statistics left their country": set(released) == {"statistics.json"},
+        "nothing of a recording lies outside its country": not astray,
+        "only statistics are released": released == {"statistics.json"},
         "a network learns from it": bool(learnt) and all(each["last_loss"] < each["first_loss"] for each in learnt.values()),
     }
     print()
@@ -183,9 +185,20 @@ def results(dealt: dict[str, list[str]]) -> bool:
     return all(checks.values())
 
 
+def out_of_place(register: Path, jurisdiction: str) -> list[Path]:
+    """Whatever bears the name of a recording of this jurisdiction and lies in another's place, or among what is released."""
+    if not register.is_file():
+        return []
+    ids = {one["id"] for one in json.loads(register.read_text())["recordings"]}
+    elsewhere = [place for place in (home() / "drive-demo" / "stored").iterdir() if place.name != jurisdiction]
+    return [path for place in elsewhere for path in place.rglob("*") if any(name in path.as_posix() for name in ids)]
+
+
 def fetched(folder: str, name: str) -> Path:
     """A copy of the newest version, part by part, for the person who runs this: the administrator of both sites."""
     target = Path(folder) / name
+    if target.is_dir():
+        return target
     ask("dataset", "download", f"drive/{name}", str(target))
     return target
 
