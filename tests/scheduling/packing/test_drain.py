@@ -14,9 +14,8 @@ SMALL, LARGE = 0, 1
 
 def busy_fleet(nodes: int) -> tuple[Tables, State, Rows, Drains]:
     """Each node runs one small task, the second node two: no large one fits."""
-    state = make_state(
-        *(np.full(nodes, amount) for amount in (64, 64)), np.full((nodes, 8), 1000), np.full(nodes, 8), np.zeros(nodes, np.int64)
-    )
+    plenty = np.full(nodes, 64)
+    state = make_state(plenty, plenty, np.full((nodes, 8), 1000), np.full(nodes, 8), np.zeros(nodes, np.int64))
     rows = make_rows(np.array([(1, 1, 1, 0, 0), (8, 8, 8, 0, 0)]), state)
     tables = learn((), 1, 8).steady
     revalue(tables, state, rows)

@@ -92,10 +92,8 @@ def _remember(asked: Array, turned_away: Array, model: int, kind: int, volume: i
 @lean_kernel
 def _is_full(state: State, drains: Drains, row: int) -> bool:
     model = state.nodes[row, MODEL]
-    for kind in range(2):
-        if drains.turned_away[model, kind] > FULL_ABOVE[kind] * drains.asked[model, kind]:
-            return True
-    return False
+    small = drains.turned_away[model, _SMALL] > FULL_ABOVE[_SMALL] * drains.asked[model, _SMALL]
+    return small or drains.turned_away[model, _ALL] > FULL_ABOVE[_ALL] * drains.asked[model, _ALL]
 
 
 @lean_kernel
