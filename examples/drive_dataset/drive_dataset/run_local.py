@@ -9,24 +9,26 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from drive_dataset import stages
 from drive_dataset.errors import DriveError
 from drive_dataset.workspace import Workspace, for_each
 
 
-def run(workspace: Workspace, data: Path, jurisdiction: str = "") -> dict[str, float]:
+def run(workspace: Workspace, data: Path, jurisdiction: str = "", only: Sequence[str] = ()) -> dict[str, float]:
     """Seconds by stage."""
     seconds: dict[str, float] = {}
 
-    def timed(stage: str, work) -> None:
+    def timed(stage: str, work: Callable[[], Any]) -> None:
         began = time.perf_counter()
         said = work()
         seconds[stage] = round(time.perf_counter() - began, 3)
         print(f"{stage:<14}{seconds[stage]:>8.2f} s  {said}", file=sys.stderr, flush=True)
 
-    timed("ingest", lambda: stages.register(workspace, data, jurisdiction))
+    timed("ingest", lambda: stages.register(workspace, data, jurisdiction, only))
     for stage, (before, work) in stages.BY_RECORDING.items():
         timed(stage, lambda stage=stage, before=before, work=work: _each(workspace, stage, before, work))
     for stage, work in stages.ONCE.items():
@@ -34,7 +36,7 @@ def run(workspace: Workspace, data: Path, jurisdiction: str = "") -> dict[str, f
     return seconds
 
 
-def _each(workspace: Workspace, stage: str, before: str, work) -> str:
+def _each(workspace: Workspace, stage: str, before: str, work: Callable[[Workspace, str], Any]) -> str:
     ids = workspace.done(before)
     failures = for_each(workspace, stage, ids, lambda recording: work(workspace, recording))
     said = [f"{len(ids) - len(failures)} of {len(ids)} recordings"]
@@ -47,10 +49,11 @@ def main() -> int:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--jurisdiction", default="")
+    parser.add_argument("--only", action="append", default=[], metavar="FOLDER", help="of the folders in DATA; may be repeated")
     parser.add_argument("--json", type=Path, help="write the seconds by stage here")
     chosen = parser.parse_args()
     try:
-        seconds = run(Workspace(chosen.workspace), chosen.data.resolve(), chosen.jurisdiction)
+        seconds = run(Workspace(chosen.workspace), chosen.data.resolve(), chosen.jurisdiction, chosen.only)
     except DriveError as error:
         print(json.dumps(error.document()), file=sys.stderr)
         return error.exit_code

@@ -1,5 +1,5 @@
 """Each sample of a version against the recording that it names: `traced.py WORKSPACE`."""
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
