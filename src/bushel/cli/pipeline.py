@@ -243,7 +243,9 @@ def _grid(options: argparse.Namespace, session: Session) -> None:
 def _partitions_arguments(parser: argparse.ArgumentParser) -> None:
     _run_of(parser)
     parser.add_argument("stage", metavar="STAGE")
-    parser.add_argument("--state", metavar="STATE", choices=("gated", "pending", "live", "succeeded", "failed", "cancelled"))
+    parser.add_argument(
+        "--state", metavar="STATE", choices=("gated", "pending", "live", "succeeded", "failed", "cancelled"), help="only those that are so"
+    )
     parser.add_argument("--limit", metavar="N", type=int, default=50, help="most to list; default 50")
 
 
@@ -259,7 +261,7 @@ def _partitions(options: argparse.Namespace, session: Session) -> None:
 
 def _records_arguments(parser: argparse.ArgumentParser) -> None:
     _run_of(parser)
-    parser.add_argument("--stage", metavar="STAGE")
+    parser.add_argument("--stage", metavar="STAGE", help="of this stage only")
     parser.add_argument("--limit", metavar="N", type=int, default=50, help="most partitions to list; default 50")
 
 
