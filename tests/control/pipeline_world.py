@@ -61,8 +61,8 @@ class Pipelines:
                 return
         raise AssertionError("the controller never comes to rest")
 
-    def pending(self) -> list[tuple[int, str, int, str, list[int]]]:
-        """Job, stage, run, and the indices that may start."""
+    def pending(self) -> list[tuple[int, str, int, int, list[int]]]:
+        """Job, stage, run, set of partitions, and the indices that may start."""
         with self.database.transaction() as tx:
             rows = tx.all(
                 "select id, spec -> 'stage' as stage,"

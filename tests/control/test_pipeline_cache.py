@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,11 +51,10 @@ def _digest(*parts: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def without_data_sets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs are only recorded: where data sets lie is not what this is about."""
     for module in ("stage_places", "stage_endings"):
         monkeypatch.setattr(f"bushel.control.{module}.data_sets", lambda: None)
-    return
 
 
 def test_the_same_work_is_done_once_across_runs_and_pipelines(pipelines: Pipelines) -> None:
