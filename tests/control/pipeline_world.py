@@ -145,7 +145,7 @@ def listing(*names: str) -> dict[str, Any]:
     return {"names": b64encode(zlib.compress("\n".join(names).encode())).decode()}
 
 
-def two_stages(names: Sequence[str] = ("a", "b", "c"), **fields: Any) -> dict[str, Any]:
+def two_stages(names: Sequence[Any] = ("a", "b", "c"), **fields: Any) -> dict[str, Any]:
     return {
         "name": "p",
         "partitions": list(names),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bushel.control.run_changes import Redo, code_key
@@ -15,7 +17,7 @@ def pipelines(world: World) -> Pipelines:
     return Pipelines(world)
 
 
-def with_sum(**fields: object) -> dict[str, object]:
+def with_sum(**fields: Any) -> dict[str, Any]:
     document = two_stages(**fields)
     document["stages"]["sum"] = {"once": True, "run": "true", "after": "second"}
     return document
