@@ -6,20 +6,16 @@ the policy knows it learns from the demand (`learning`); `value` is the rule in 
 
 from __future__ import annotations
 
-import time
-
 _ready = False
 
 
-def compile_ahead() -> float:
-    """Compile all kernels of packing, or load them from the disk, by using each once. Returns the seconds it took."""
+def compile_ahead() -> None:
+    """Compile all kernels of packing, or load them from the disk, by using each once: seconds when nothing is on the disk yet."""
     global _ready
-    started = time.monotonic()
     from bushel.scheduling.packing.rehearsal import rehearse
 
     rehearse()
     _ready = True
-    return time.monotonic() - started
 
 
 def ready() -> bool:
