@@ -17,10 +17,11 @@ from bushel.domain.job import GroupShape
 from bushel.domain.resources import CPU, DISK, GPU_PREFIX, MEMORY
 from bushel.scheduling.entities import ShapeClass
 from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers, Mask
+from bushel.scheduling.quota import add_charge
 from bushel.scheduling.ways import models_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bushel.scheduling.entities import Node
     from bushel.scheduling.fit import Room
@@ -90,6 +91,14 @@ def choices_of(fleet: Fleet, shape: ShapeClass) -> tuple[Choices, ...]:
             matching = matching & ~fleet.probation
         found = memo[shape] = tuple(_choices(fleet, group, matching) for group in shape.groups)
     return found
+
+
+def charge_of_counts(variants: Iterable[Variant], counts: Iterable[int]) -> dict[str, int]:
+    """What one element with these counts takes of its queue's quota."""
+    charge: dict[str, int] = {}
+    for variant, count in zip(variants, counts, strict=True):
+        add_charge(charge, variant.amounts, count)
+    return charge
 
 
 def allowed_nodes(fleet: Fleet, shape: ShapeClass) -> Mask:

@@ -124,6 +124,20 @@ class Room:
         self._changed(row)
         return Piece(variant, row, tasks, taken)
 
+    def withhold(self, piece: Piece) -> None:
+        """What is free of what this piece will need, now that it comes free bit by bit, is nobody else's."""
+        variant, row = piece.variant, piece.row
+        needed = [(column, amount * piece.tasks) for column, amount in variant.columns]
+        if variant.device_column is not None:
+            needed.append((variant.device_column, piece.tasks * (variant.share or variant.devices * DEVICE_MILLI)))
+            devices = self.nodes.devices[self.fleet.model_of[variant.device_column], row]
+            for taken in piece.devices:
+                for device in taken:
+                    devices[device] = max(0, int(devices[device]) - (variant.share or DEVICE_MILLI))
+        for column, amount in needed:
+            self.free[column, row] -= min(amount, max(0, int(self.free[column, row])))
+        self._changed(row)
+
     def close(self, rows: Integers) -> None:
         """Nothing more starts there in this plan."""
         self.closed[rows] = True

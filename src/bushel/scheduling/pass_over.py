@@ -6,7 +6,6 @@ Guarantees: both take from the same columns of what is free and charge the same 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from bushel.scheduling.arrays import PendingIndices
 from bushel.scheduling.backfill import KeptFree, fits_empty, keep_free
 from bushel.scheduling.decisions import Cause, Waiting
 from bushel.scheduling.entities import Run, ShapeClass
-from bushel.scheduling.feasibility import Choices, Variant, choices_of
+from bushel.scheduling.feasibility import Choices, Variant, charge_of_counts, choices_of
 from bushel.scheduling.fit import Piece, Room
 from bushel.scheduling.fleet import Integers
 from bushel.scheduling.gangs import place_gang
@@ -27,7 +26,8 @@ from bushel.scheduling.kernels.tables import NEVER, Heap, LineTable, Record
 from bushel.scheduling.lines import job_of_key
 from bushel.scheduling.order import entitle, stretch_by_history
 from bushel.scheduling.policy import Policy
-from bushel.scheduling.quota import Ledger, OverQuota, add_charge
+from bushel.scheduling.quota import Ledger, OverQuota
+from bushel.scheduling.reclaim import Reclaimed, reclaim
 from bushel.scheduling.record import LinesLeft, Places, Starts, Waits
 from bushel.scheduling.snapshot import Snapshot
 
@@ -66,13 +66,15 @@ class Pass:
             np.zeros(most, np.int32),
             np.zeros(most, np.int64),
         )
-        self._pending = PendingIndices(lines)
+        self.pending = PendingIndices(lines)
         self._apart: dict[int, tuple[Run, ...]] = {}
         self._waiting: list[Waiting] = []
         state = space.state
         state[tables.STARTED], state[tables.START_LIMIT] = 0, most
         state[tables.OVERDUE_MICROS] = _micros(now_seconds - policy.patience_seconds)
         state[tables.REVISIT_MICROS], state[tables.KEEPING] = _NEVER_MICROS, 0
+        state[tables.CORE_ONLY] = policy.reclaim
+        self.reclaimed = Reclaimed()
 
     def _capacity(self) -> Integers:
         """Of the nodes that may be used, and what is held on others."""
@@ -114,8 +116,13 @@ class Pass:
                 self.record,
                 state,
             )
+            if why == tables.CORE_SERVED or (why == tables.DONE and state[tables.CORE_ONLY]):
+                state[tables.CORE_ONLY] = 0
+                self.reclaimed = reclaim(self)
             if why == tables.DONE:
                 return
+            if why == tables.CORE_SERVED:
+                continue
             if why == tables.FULL:
                 self.complete = False
                 return
@@ -129,7 +136,7 @@ class Pass:
         """The head of a line that the kernel does not serve."""
         shape = self._shape(line)
         job_id, index = self._head(line)
-        excluded = self._pending.excluded(job_id, index)
+        excluded = self.pending.excluded(job_id, index)
         choices = choices_of(self.fleet, shape)
         if any(not choice.ranks for choice in choices):
             self.lines.cause[line] = tables.NO_NODE
@@ -176,7 +183,7 @@ class Pass:
         queue_id = self._queue_id(line)
 
         def allowed(variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
-            return self.ledger.allows(queue_id, _charge_of(variants, counts))
+            return self.ledger.allows(queue_id, charge_of_counts(variants, counts))
 
         placement = place_gang(self.room, choices, shape.constraints, allowed, excluded)
         if placement is None:
@@ -185,7 +192,7 @@ class Pass:
         variants = tuple(
             pieces[0].variant if pieces else choice.variants[0] for pieces, choice in zip(placement.pieces, choices, strict=True)
         )
-        self.ledger.take(queue_id, _charge_of(variants, counts), 1)
+        self.ledger.take(queue_id, charge_of_counts(variants, counts), 1)
         self._apart[int(self.space.state[tables.STARTED])] = _runs(self.fleet.ids, choices, placement.pieces)
         self._note_start(line, -1, next(piece.row for pieces in placement.pieces for piece in pieces), 0)
         return True
@@ -225,7 +232,7 @@ class Pass:
         ways = max(len(choice.variants) for choice in choices)
         least = tuple(choice.group.min_count for choice in choices)
         return [
-            self.ledger.in_the_way(queue_id, _charge_of(tuple(c.variants[min(way, len(c.variants) - 1)] for c in choices), least))
+            self.ledger.in_the_way(queue_id, charge_of_counts(tuple(c.variants[min(way, len(c.variants) - 1)] for c in choices), least))
             for way in range(ways)
         ]
 
@@ -243,7 +250,7 @@ class Pass:
     def _head(self, line: int) -> tuple[int, int]:
         """Job and index."""
         job_id = self._head_job(line)
-        return job_id, self._pending.index(job_id, int(self.lines.taken[line]))
+        return job_id, self.pending.index(job_id, int(self.lines.taken[line]))
 
     # What came of it -----------------------------------------------------------------------------------------------
 
@@ -256,7 +263,7 @@ class Pass:
         return Starts(
             count,
             record,
-            self._pending.indices(record.job[:count], record.ordinal[:count]),
+            self.pending.indices(record.job[:count], record.ordinal[:count]),
             self.snapshot.lines.queue_ids[record.line[:count]],
             places,
             names,
@@ -286,7 +293,7 @@ class Pass:
         return next(filter(None, self._over_quota(queue_id, choices_of(self.fleet, shape))), None)
 
     def revisit_at_seconds(self) -> float | None:
-        moments = [] if self._window_until is None else [self._window_until]
+        moments = [moment for moment in (self._window_until, self.reclaimed.until_seconds) if moment is not None]
         submitted = int(self.space.state[tables.REVISIT_MICROS])
         if submitted < _NEVER_MICROS:
             moments.append(submitted / 1e6 + self.policy.patience_seconds)
@@ -295,14 +302,6 @@ class Pass:
 
 def _micros(seconds: float) -> int:
     return _LONG_AGO if seconds < -1e12 else math.floor(seconds * 1e6)
-
-
-def _charge_of(variants: Iterable[Variant], counts: Iterable[int]) -> dict[str, int]:
-    """What one element with these counts takes of its queue's quota."""
-    charge: dict[str, int] = {}
-    for variant, count in zip(variants, counts, strict=True):
-        add_charge(charge, variant.amounts, count)
-    return charge
 
 
 def _runs(ids: Integers, choices: tuple[Choices, ...], pieces: tuple[tuple[Piece, ...], ...]) -> tuple[Run, ...]:

@@ -5,8 +5,8 @@ over-committed, no limit of a queue or an array passed, a gang starts whole or n
 holds. An element waits only if a quota, the room left by those ahead of it, or nodes kept for one that waited long say so.
 
 The rules, a module each: `order` who is next · `arrays` which indices · `quota` how much a queue may hold · `feasibility`
-which nodes are allowed · `fit` and `gangs` which of them is taken · `backfill` what a large job that does not fit gets. `pass_over` puts
-them together; `workspace` keeps what the next plan can go on from.
+which nodes are allowed · `fit` and `gangs` which of them is taken · `backfill` what a large job that does not fit gets · `reclaim` who is
+stopped for whom. `pass_over` puts them together; `workspace` keeps what the next plan can go on from.
 """
 
 from __future__ import annotations
@@ -77,4 +77,6 @@ def plan(snapshot: Snapshot, now: datetime, policy: Policy) -> Plan:
         made.room,
         made.ledger,
         made.shares,
+        made.reclaimed.evictions,
+        made.reclaimed.reservations,
     )

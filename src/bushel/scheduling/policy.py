@@ -8,9 +8,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`starts_limit`: most elements one plan starts; the next plan goes on. `patience_seconds`: see `backfill`.
-    `half_life_seconds`: past use counts half after so long.
+    `half_life_seconds`: past use counts half after so long. `reclaim`: whether elements are stopped for others, see `reclaim` (off:
+    nothing carries it out yet); none before it has run for `least_run_seconds`, none of a job that was stopped so
+    `preemptions_limit` times.
     """
 
     starts_limit: int = 1000
     patience_seconds: float = 600.0
     half_life_seconds: float = 7 * 24 * 3600.0
+    reclaim: bool = False
+    least_run_seconds: float = 0.0
+    preemptions_limit: int = 10

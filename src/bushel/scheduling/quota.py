@@ -57,7 +57,8 @@ class QueueTree:
     def __init__(self) -> None:
         self.queues: dict[int, Queue] = {}
         self.used: dict[int, dict[str, int]] = {}
-        self.running: dict[tuple[int, frozenset[str]], tuple[int, dict[str, int]]] = {}  # by what they need: attempts, their amounts
+        self.running: dict[tuple[str, ...], dict[int, list[int]]] = {}  # by what they need, then by queue: attempts, amounts of each
+        self.attempts: dict[int, dict[tuple[int, int], LiveAttempt]] = {}
 
     def put(self, queue: Queue) -> None:
         self.queues[queue.id] = queue
@@ -77,10 +78,19 @@ class QueueTree:
     def charge(self, attempt: LiveAttempt, sign: int) -> None:
         used = self.used.setdefault(attempt.queue_id, {})
         held = charge_of(attempt.runs)
-        kind = attempt.queue_id, frozenset(held)
-        count, amounts = self.running.pop(kind, (0, {}))
-        if count + sign:
-            self.running[kind] = count + sign, {name: amounts.get(name, 0) + sign * amount for name, amount in held.items()}
+        of_queue = self.attempts.setdefault(attempt.queue_id, {})
+        if sign > 0:
+            of_queue[attempt.job_id, attempt.index] = attempt
+        else:
+            of_queue.pop((attempt.job_id, attempt.index), None)
+        names = tuple(sorted(held))
+        of_kind = self.running.setdefault(names, {})
+        sums = of_kind.setdefault(attempt.queue_id, [0] * (1 + len(names)))
+        sums[0] += sign
+        for place, name in enumerate(names, start=1):
+            sums[place] += sign * held[name]
+        if not sums[0]:
+            del of_kind[attempt.queue_id]
         for name, amount in held.items():
             left = used.get(name, 0) + sign * amount
             if left:
@@ -182,6 +192,13 @@ class Ledger:
             withheld, below = self.table.withheld[above], self.table.below[above]
             more = np.maximum(withheld, below + more) - np.maximum(withheld, below)
         return None
+
+    def copy(self) -> Ledger:
+        """For asking "what if"; it shares what does not change."""
+        twin = object.__new__(Ledger)
+        twin.__dict__.update(self.__dict__)
+        twin.table = self.table._replace(below=self.table.below.copy(), own=self.table.own.copy())
+        return twin
 
     def take(self, queue_id: int, amounts: Mapping[str, int], elements: int) -> None:
         charge(self.table, self.number[queue_id], self.needs(amounts), elements)

@@ -16,6 +16,8 @@ from bushel.scheduling.kernels.tables import (
     AVOIDS_NODES,
     BLOCKED,
     BONUS,
+    CORE_ONLY,
+    CORE_SERVED,
     DONE,
     FLAGS,
     FULL,
@@ -84,6 +86,8 @@ def serve(
         if state[STARTED] >= state[START_LIMIT]:
             return FULL
         promised = heap.key[0]
+        if promised >= BONUS and state[CORE_ONLY] != 0:
+            return CORE_SERVED
         queue = pop(heap, queues, state)
         line = head_of(queues, lines, classes, queue)
         if line < 0:

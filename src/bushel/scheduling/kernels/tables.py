@@ -50,6 +50,7 @@ DONE = 0
 FULL = 1
 APART = 2  # the head of LINE is a gang, or avoids some nodes
 BLOCKED = 3  # the head of LINE does not fit and has waited long
+CORE_SERVED = 4  # who is next would be beyond what its queue is entitled to
 
 # Places in `state`.
 LOG_LENGTH = 0
@@ -62,7 +63,8 @@ START_LIMIT = 6
 OVERDUE_MICROS = 7  # what was submitted before has waited long
 REVISIT_MICROS = 8  # the earliest submission that will have waited long only later
 KEEPING = 9  # nodes are already kept free for some job
-STATE_SIZE = 10
+CORE_ONLY = 10  # come back when those within their entitlement are served
+STATE_SIZE = 11
 
 # Rows of the pool of jobs.
 KEY = 0

@@ -1,0 +1,275 @@
+"""The fewest elements to stop so that a claim fits: what it takes beside what is free, and nothing that is not needed.
+
+Guarantees: without any one of those chosen the claim would not fit, for a claim of one group; for one of several groups as far as
+`gangs` can tell, and with more than 64 chosen only at the places that were chosen. Two ways of choosing are tried and the one that
+loses less is taken: victim by victim in their order, and node by node, the nodes where a task costs the least first; whichever of
+the two, the shortest beginning that makes room is found by halving, and what turns out unneeded is given back, the costliest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bushel.domain.job import Constraints
+from bushel.scheduling.feasibility import Choices, Variant
+from bushel.scheduling.fit import Piece, Room
+from bushel.scheduling.fleet import DEVICE_MILLI, Integers, Mask
+from bushel.scheduling.gangs import place_gang
+from bushel.scheduling.victims import Holdings, Victim, without
+
+EXACT_LIMIT = 64
+"""Up to so many are tried one by one against every place."""
+
+Charges = Callable[[Mask, tuple[Variant, ...], tuple[int, ...]], bool]
+"""Whether the quotas allow the claim met with these, once those attempts are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What must fit: `count` tasks anywhere, if `apart`, else one gang of the least that its groups may have."""
+
+    choices: tuple[Choices, ...]
+    constraints: Constraints
+    apart: bool
+    count: int = 1
+    excluded: frozenset[int] = frozenset()
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        return (self.count,) if self.apart else tuple([choice.group.min_count for choice in self.choices])
+
+    @property
+    def level(self) -> str | None:
+        """Within one place of which it must fit; None: anywhere."""
+        if self.apart:
+            return None
+        return "cluster" if self.constraints.require in (None, "site") else self.constraints.require
+
+
+class Search:
+    """For one claim. `room` is what is free, with what comes free anyway."""
+
+    def __init__(self, room: Room, claim: Claim, holdings: Holdings, victims: Sequence[Victim], charges: Charges) -> None:
+        self._room, self._claim, self._holdings, self._victims, self._charges = room, claim, holdings, victims, charges
+
+    def least(self) -> Mask | None:
+        """Whom to stop; nobody if it fits without. None: even without all of them it does not fit."""
+        count = len(self._victims)
+        nobody, all_of_them = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+        if self.fits(nobody):
+            return nobody
+        if not count or not self.fits(all_of_them):
+            return None
+        found = [self._trimmed(self._shortest(order)) for order in (np.arange(count)[:, None].tolist(), self._node_by_node())]
+        return min(found, key=self._loss)
+
+    def fits(self, gone: Mask) -> bool:
+        return self.way(gone) is not None
+
+    def way(self, gone: Mask) -> tuple[Variant, ...] | None:
+        """How the claim is met once these are gone."""
+        claim, room = self._claim, without(self._room, self._holdings, gone)
+        first, *others = claim.choices
+        if others:
+            placed = self._place(room, gone)
+            return None if placed is None else tuple(piece.variant for pieces in placed for piece in pieces[:1])
+        for variant in first.variants:
+            if self._charges(gone, (variant,), claim.wanted):
+                _, totals = self._totals(room, variant)
+                if len(totals) and int(totals.max()) >= claim.wanted[0]:
+                    return (variant,)
+        return None
+
+    def placed(self, gone: Mask) -> tuple[Room, tuple[tuple[Piece, ...], ...]]:
+        """Where it goes once these are gone, and what is left then. It fits."""
+        room = without(self._room, self._holdings, gone)
+        if not self._claim.apart:
+            return room, self._place(room, gone) or ()
+        variants = self.way(gone)
+        rest, pieces = self._claim.count, []
+        for variant in variants or ():
+            rows = self._rows(variant)
+            for row, count in zip(rows.tolist(), room.counts(variant, rows).tolist(), strict=True):
+                if rest and count:
+                    pieces.append(room.take(variant, row, min(rest, count)))
+                    rest -= pieces[-1].tasks
+        return room, (tuple(pieces),)
+
+    def _place(self, room: Room, gone: Mask) -> tuple[tuple[Piece, ...], ...] | None:
+        claim = self._claim
+        least = tuple(replace(choice, group=replace(choice.group, count=choice.group.min_count)) for choice in claim.choices)
+        found = place_gang(room, least, claim.constraints, lambda variants, counts: self._charges(gone, variants, counts), claim.excluded)
+        return None if found is None else found.pieces
+
+    def _rows(self, variant: Variant) -> Integers:
+        rows, fleet = variant.rows, self._room.fleet
+        if self._claim.excluded:
+            rows = rows[~np.isin(fleet.ids[rows], list(self._claim.excluded))]
+        if self._claim.level is not None:
+            rows = rows[fleet.place_numbers(self._claim.level)[rows] >= 0]
+        return rows
+
+    def _places(self, rows: Integers) -> Integers:
+        """For each row the number of its place, from 0."""
+        if self._claim.level is None:
+            return np.zeros(len(rows), np.int64)
+        return np.unique(self._room.fleet.place_numbers(self._claim.level)[rows], return_inverse=True)[1]
+
+    def _totals(self, room: Room, variant: Variant) -> tuple[Integers, Integers]:
+        rows = self._rows(variant)
+        counts = room.counts(variant, rows)
+        return counts, np.bincount(self._places(rows), weights=counts).astype(np.int64)
+
+    def _shortest(self, order: Sequence[Sequence[int]]) -> Mask:
+        """The shortest beginning of `order` that makes room."""
+        low, high = 1, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            if self.fits(self._mask(order[:middle])):
+                high = middle
+            else:
+                low = middle + 1
+        return self._mask(order[:high])
+
+    def _mask(self, groups: Sequence[Sequence[int]]) -> Mask:
+        mask = np.zeros(len(self._victims), np.bool_)
+        for group in groups:
+            mask[group] = True
+        return mask
+
+    def _node_by_node(self) -> list[list[int]]:
+        """Those on a node together: first where nobody of a nearer queue stands, then where a task costs the least."""
+        holdings, claim = self._holdings, self._claim
+        everybody = without(self._room, holdings, np.ones(len(self._victims), np.bool_))
+        gains = np.zeros(len(self._room.fleet.ids), np.int64)
+        for choice in claim.choices:
+            for variant in choice.variants:
+                gained = everybody.counts(variant, variant.rows) - self._room.counts(variant, variant.rows)
+                gains[variant.rows] = np.maximum(gains[variant.rows], gained)
+        on: dict[int, list[int]] = {}
+        for who, row in zip(holdings.who.tolist(), holdings.row.tolist(), strict=True):
+            on.setdefault(row, []).append(who)
+        keys: list[tuple[tuple[int, int], float, int]] = []
+        for row, numbers in on.items():
+            if gains[row]:
+                worst = max(self._victims[number].order[:2] for number in numbers)
+                price = sum(self._victims[number].lost_seconds for number in numbers) / int(gains[row])
+                keys.append((worst, price, row))
+        ids = self._room.fleet.ids
+        keys.sort(key=lambda key: (key[0], key[1], int(ids[key[2]])))
+        rest = sorted((row for row in on if not gains[row]), key=lambda row: int(ids[row]))
+        return [on[row] for _, _, row in keys] + [on[row] for row in rest]
+
+    # What is not needed --------------------------------------------------------------------------------------------
+
+    def _trimmed(self, gone: Mask) -> Mask:
+        """Without those that are not needed."""
+        if len(self._claim.choices) == 1:
+            gone = self._trimmed_in_place(gone)
+        if int(gone.sum()) <= EXACT_LIMIT:
+            for number in np.flatnonzero(gone)[::-1].tolist():
+                gone[number] = False
+                if not self.fits(gone):
+                    gone[number] = True
+        return gone
+
+    def _trimmed_in_place(self, gone: Mask) -> Mask:
+        """At the one place that costs the least of those that have room, by counting what each adds there."""
+        variants = self.way(gone)
+        if variants is None:
+            return gone
+        variant = variants[0]
+        room = without(self._room, self._holdings, gone)
+        rows = self._rows(variant)
+        counts, totals = self._totals(room, variant)
+        place = self._places(rows)
+        chosen = self._cheapest(gone, rows, place, np.flatnonzero(totals >= self._claim.wanted[0]))
+        surplus = int(totals[chosen]) - self._claim.wanted[0]
+        count_of = np.zeros(len(room.fleet.ids), np.int64)
+        count_of[rows[place == chosen]] = counts[place == chosen]
+        before = np.zeros(len(room.fleet.ids), np.int64)
+        before[rows] = self._room.counts(variant, rows)
+        useful = np.zeros(len(gone), np.bool_)
+        np.logical_or.at(useful, self._holdings.who, count_of[self._holdings.row] > before[self._holdings.row])
+        kept = gone & useful
+        if not self._charges(kept, variants, self._claim.wanted):
+            return gone  # some make room in a quota, not on a node
+        unneeded = self._adds(room, variant, kept, count_of)
+        for number in np.flatnonzero(kept & (unneeded <= surplus))[::-1].tolist():
+            trial = kept.copy()
+            trial[number] = False
+            mine = np.unique(self._holdings.rows_of(number))
+            mine = mine[count_of[mine] > 0]
+            left = self._counts_of(variant, mine, trial)
+            less = int(count_of[mine].sum() - left.sum())
+            if less <= surplus and self._charges(trial, variants, self._claim.wanted):
+                kept, surplus = trial, surplus - less
+                count_of[mine] = left
+        return kept
+
+    def _counts_of(self, variant: Variant, rows: Integers, gone: Mask) -> Integers:
+        """As `Room.counts`, of a few nodes, once these are gone."""
+        holdings, room = self._holdings, self._room
+        entries = np.flatnonzero(gone[holdings.who] & np.isin(holdings.row, rows))
+        at = np.searchsorted(rows, holdings.row[entries])  # rows are in order
+        free = room.free[:, rows].copy()
+        np.add.at(free.T, at, holdings.amounts[:, entries].T)
+        counts = np.full(len(rows), 1 << 20, np.int64)
+        for column, amount in variant.columns:
+            counts = np.minimum(counts, free[column] // amount)
+        if variant.device_column is not None:
+            if holdings.unpinned:
+                return without(room, holdings, gone).counts(variant, rows)
+            model = room.fleet.model_of[variant.device_column]
+            devices = room.nodes.devices[model][rows].astype(np.int64)
+            np.add.at(devices, at, holdings.parts[model, entries])
+            counts = np.minimum(counts, _device_counts(variant, devices))
+        return np.where(room.closed[rows], 0, np.maximum(counts, 0))
+
+    def _adds(self, room: Room, variant: Variant, kept: Mask, count_of: Integers) -> Integers:
+        """What the place would hold less, at least, with each of them back alone; 0 where that is not known."""
+        holdings = self._holdings
+        adds = np.zeros(len(kept), np.int64)
+        entries = np.flatnonzero(kept[holdings.who] & (count_of[holdings.row] > 0))
+        if holdings.unpinned or not len(entries):
+            return adds
+        rows = holdings.row[entries]
+        counts = np.full(len(entries), 1 << 20, np.int64)
+        for column, amount in variant.columns:
+            counts = np.minimum(counts, (room.free[column, rows] - holdings.amounts[column, entries]) // amount)
+        if variant.device_column is not None:
+            model = room.fleet.model_of[variant.device_column]
+            counts = np.minimum(counts, _device_counts(variant, room.nodes.devices[model][rows] - holdings.parts[model, entries]))
+        np.add.at(adds, holdings.who[entries], np.maximum(0, count_of[rows] - np.maximum(counts, 0)))
+        return adds
+
+    def _cheapest(self, gone: Mask, rows: Integers, place: Integers, able: Integers) -> int:
+        """Of the places that have room, the one at which the least is lost."""
+        if len(able) == 1:
+            return int(able[0])
+        place_of = np.full(len(self._room.fleet.ids), -1, np.int64)
+        place_of[rows] = place
+        lost = dict.fromkeys(able.tolist(), 0.0)
+        seen: set[tuple[int, int]] = set()
+        for who, row in zip(self._holdings.who.tolist(), self._holdings.row.tolist(), strict=True):
+            at = int(place_of[row])
+            if gone[who] and at in lost and (who, at) not in seen:
+                seen.add((who, at))
+                lost[at] += self._victims[who].lost_seconds + 1.0
+        first = {number: int(self._room.fleet.ids[rows[place == number]].min()) for number in lost}
+        return min(able.tolist(), key=lambda number: (lost[number], first[number]))
+
+    def _loss(self, gone: Mask) -> tuple[int, int, float, int]:
+        """Smaller is better: nobody of a nearer queue, then little work, then few."""
+        chosen = [self._victims[number] for number in np.flatnonzero(gone).tolist()]
+        grown, band = max((victim.order[:2] for victim in chosen), default=(0, 0))
+        return (grown, band, sum((victim.lost_seconds for victim in chosen), 0.0), len(chosen))
+
+
+def _device_counts(variant: Variant, devices: Integers) -> Integers:
+    if variant.share:
+        return (np.maximum(devices, 0) // variant.share).sum(axis=1)
+    return (devices >= DEVICE_MILLI).sum(axis=1) // variant.devices

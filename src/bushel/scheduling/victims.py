@@ -1,0 +1,141 @@
+"""Who may be stopped for others, in which order, and what comes free by it.
+
+Guarantees: nobody is stopped who may not run again, who has not run as long as it was promised, or whose job was stopped for others as
+often as the policy allows; an element is stopped whole. Elements that hold more than their minimum give way first, then those
+of queues farthest beyond their entitlement, counted in whole entitlements, and among these the ones that lose the least work: the
+seconds since the last checkpoint, or since the start, times the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bushel.domain.resources import GPU_PREFIX
+from bushel.scheduling.decisions import EvictionReason
+from bushel.scheduling.entities import LiveAttempt, Run
+from bushel.scheduling.fairness.standings import ONE
+from bushel.scheduling.fit import Room
+from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers, Mask
+from bushel.scheduling.policy import Policy
+
+_BANDS = 64
+"""Beyond so many entitlements all queues are alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """One that may be stopped. `order`: smaller gives way first."""
+
+    attempt: LiveAttempt
+    reason: EvictionReason
+    lost_seconds: float
+    order: tuple[int, int, float, int, int]
+
+    @classmethod
+    def of(cls, attempt: LiveAttempt, rank: int, own: bool, now_seconds: float) -> Victim:
+        grown = above_minimum(attempt)
+        reason = EvictionReason.PRIORITY if own else EvictionReason.GROWTH if grown else EvictionReason.RECLAIM
+        lost = lost_seconds(attempt, now_seconds)
+        band = min(rank // ONE, _BANDS) if not own else 0
+        return cls(attempt, reason, lost, (not grown, -band, lost, attempt.job_id, attempt.index))
+
+
+def lost_seconds(attempt: LiveAttempt, now_seconds: float) -> float:
+    """Work that is done again, in seconds of a task."""
+    tasks = sum(run.stop - run.first for run in attempt.runs)
+    saved = max(attempt.started_seconds, attempt.checkpoint_seconds or 0.0)
+    return max(0.0, now_seconds - saved) * tasks
+
+
+def above_minimum(attempt: LiveAttempt) -> bool:
+    """Whether some group has more tasks than it needs."""
+    if attempt.shape is None:
+        return False
+    least = {group.name: group.min_count for group in attempt.shape.groups}
+    placed: dict[str, int] = {}
+    for run in attempt.runs:
+        placed[run.group] = placed.get(run.group, 0) + run.stop - run.first
+    return any(count > least.get(name, count) for name, count in placed.items())
+
+
+def may_be_stopped_at(attempt: LiveAttempt, policy: Policy) -> float | None:
+    """From when on it may be stopped for others, in seconds since 1970. None: never."""
+    if attempt.stopping or not attempt.preemptible or attempt.preemptions >= policy.preemptions_limit:
+        return None
+    return attempt.started_seconds + max(attempt.least_seconds, policy.least_run_seconds)
+
+
+class Holdings:
+    """What some attempts hold, in columns: an entry for each attempt and node. `who` is the number of the attempt, by entry."""
+
+    def __init__(self, fleet: Fleet, attempts: Sequence[LiveAttempt]) -> None:
+        self.fleet = fleet
+        at: dict[tuple[int, int], int] = {}
+        amounts: list[tuple[int, int, int]] = []
+        parts: list[tuple[int, int, int, int]] = []
+        self.unpinned: list[tuple[int, int, int]] = []  # attempt, model, row: of runs whose devices are not known
+        for number, attempt in enumerate(attempts):
+            for run in attempt.runs:
+                row = fleet.row_of.get(run.node_id)
+                if row is not None:
+                    self._add(run, at.setdefault((number, row), len(at)), number, row, amounts, parts)
+        self.who: Integers = np.array([number for number, _ in at], np.int64)
+        self.row: Integers = np.array([row for _, row in at], np.int64)
+        self.amounts: Integers = np.zeros((len(fleet.column_of), len(at)), np.int64)
+        self.parts: Integers = np.zeros((len(fleet.model_of), len(at), fleet.devices_used.shape[2]), np.int64)
+        if amounts:
+            columns = np.array(amounts, np.int64).T
+            np.add.at(self.amounts, (columns[0], columns[1]), columns[2])
+        if parts:
+            columns = np.array(parts, np.int64).T
+            np.add.at(self.parts, (columns[0], columns[1], columns[2]), columns[3])
+
+    def _add(
+        self, run: Run, entry: int, number: int, row: int, amounts: list[tuple[int, int, int]], parts: list[tuple[int, int, int, int]]
+    ) -> None:
+        for name, amount in run.amounts.items():
+            column = self.fleet.column_of[name]
+            amounts.append((column, entry, amount * (run.stop - run.first)))
+            if name.startswith(GPU_PREFIX):
+                model = self.fleet.model_of[column]
+                part = min(amount, DEVICE_MILLI)
+                parts.extend((model, entry, device, part) for devices in run.devices for device in devices)
+                if not run.devices:
+                    self.unpinned.append((number, model, row))
+
+    def rows_of(self, number: int) -> Integers:
+        return self.row[self.who == number]
+
+
+def without(room: Room, holdings: Holdings, gone: Mask) -> Room:
+    """A room of its own in which these attempts hold nothing."""
+    fleet, nodes = room.fleet, room.nodes
+    free, devices = room.free.copy(), nodes.devices.astype(np.int64)
+    entries = gone[holdings.who] if len(holdings.who) else np.zeros(0, np.bool_)
+    rows = holdings.row[entries]
+    np.add.at(free.T, rows, holdings.amounts[:, entries].T)
+    for model in range(len(devices)):
+        np.add.at(devices[model], rows, holdings.parts[model, entries])
+    _release_unpinned(fleet, holdings, gone, devices)
+    np.minimum(devices, DEVICE_MILLI, out=devices)
+    score = nodes.score.copy()
+    touched = np.unique(rows)
+    score[touched] = (free[:, touched] * nodes.scale[:, None]).astype(np.int64).sum(axis=0)
+    kept = nodes._replace(free=free, devices=devices.astype(np.int16), closed=room.closed.copy(), score=score)
+    return Room(fleet, kept)
+
+
+def _release_unpinned(fleet: Fleet, holdings: Holdings, gone: Mask, devices: Integers) -> None:
+    """Devices of a node count as held while some run there does not say which it has."""
+    released: dict[tuple[int, int], int] = {}
+    for number, model, row in holdings.unpinned:
+        if gone[number]:
+            released[model, row] = released.get((model, row), 0) + 1
+    columns = {model: column for column, model in fleet.model_of.items()}
+    for (model, row), count in released.items():
+        if count >= fleet.unpinned[model, row]:
+            exists = np.arange(devices.shape[2]) < fleet.capacity[columns[model], row] // DEVICE_MILLI
+            devices[model, row] += np.where(exists, DEVICE_MILLI - fleet.devices_used[model, row], 0)
