@@ -49,6 +49,8 @@ class Lines:
         self.count = 0  # lines, empty ones included
         self.queue_ids: Integers = np.zeros(16, np.int64)
         self.klass = np.zeros(16, np.int32)
+        self.queue = np.zeros(16, np.int32)  # a number of the queue: its place in `known_queues`
+        self.known_queues: dict[int, int] = {}
         self.next = np.full(16, -1, np.int32)  # the queue's next line
         self.last_of_queue: dict[int, int] = {}  # where the queue's lines begin
         self.start: Integers = np.zeros(16, np.int64)
@@ -77,7 +79,9 @@ class Lines:
 
     def queues(self) -> set[int]:
         """Ids of queues in which something waits."""
-        return set(np.unique(self.queue_ids[: self.count][self.length[: self.count] > 0]).tolist())
+        waiting = np.zeros(len(self.known_queues), np.bool_)
+        waiting[self.queue[: self.count][self.length[: self.count] > 0]] = True
+        return {queue_id for queue_id, some in zip(self.known_queues, waiting.tolist(), strict=True) if some}
 
     def number_of(self, queue_id: int, shape: ShapeClass) -> int | None:
         return self._numbers.get((queue_id, self.shapes.number(shape)))
@@ -160,12 +164,13 @@ class Lines:
             number = self._numbers[queue_id, klass] = self.count
             self.count += 1
             self.queue_ids[number], self.klass[number] = queue_id, klass
+            self.queue[number] = self.known_queues.setdefault(queue_id, len(self.known_queues))
             self.next[number] = self.last_of_queue.get(queue_id, -1)
             self.last_of_queue[queue_id] = number
         return number
 
     def _more_lines(self) -> None:
-        for name in ("queue_ids", "klass", "next", "start", "length", "elements", "_low", "_high"):
+        for name in ("queue_ids", "klass", "queue", "next", "start", "length", "elements", "_low", "_high"):
             values = getattr(self, name)
             setattr(self, name, np.concatenate([values, np.full_like(values, -1 if name == "next" else 0)]))
 

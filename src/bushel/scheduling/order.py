@@ -9,12 +9,14 @@ runs where.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from bushel.scheduling.entities import Queue
-from bushel.scheduling.fairness import Demand, FairShares
+from bushel.scheduling.fairness import FairShares
+from bushel.scheduling.fairness.arrays import Flags
+from bushel.scheduling.fairness.columns import Block
 from bushel.scheduling.fairness.history import past_use
 from bushel.scheduling.fairness.shares import Shares
 from bushel.scheduling.fleet import Integers
@@ -23,7 +25,8 @@ from bushel.scheduling.lines import Lines
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL, MULTIPLIER_ONE, Ledger, QueueTree
 
 _MULTIPLIER_LIMIT = 1 << 20
-_SEVERAL_WAYS_LIMIT = 64
+_EXACT_IN_FLOATS = float(1 << 52)
+_VERY_MUCH = 1 << 60
 
 
 def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, classes: Classes, ways: Ways, capacity: Integers) -> Shares:
@@ -33,9 +36,9 @@ def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, cla
     width = len(names)
     amounts = capacity.tolist()
     there = dict(zip(ledger.columns, [*amounts, sum(a for n, a in zip(names, amounts, strict=False) if n.startswith("gpu/"))], strict=True))
-    demands = [*_waiting(ledger, lines, classes, ways, names), *_running(tree, set(names))]
-    demands = _dealt(demands, there)
-    shares = fair.update(tree.queues.values(), {name: there[name] for name in names}, demands, tree.used)
+    by_name = np.array([names.index(name) for name in sorted(names)], np.int64)
+    blocks = [*_waiting(ledger, lines, classes, ways, by_name), *_running(tree, sorted(names))]
+    shares = fair.update_columns(tree.queues.values(), {name: there[name] for name in names}, blocks, tree.used)
     table = ledger.table
     columns = np.array([shares.columns[name] for name in names], np.int64)
     for number, queue_id in enumerate(ledger.ids):
@@ -59,67 +62,53 @@ def _names_any_model(queue: Queue) -> bool:
     return any(GPU_OF_ANY_MODEL in (limits or {}) for limits in (queue.quota, queue.guarantee, queue.lending, queue.borrowing))
 
 
-def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, names: list[str]) -> Iterator[Demand]:
-    """One demand for each queue and set of resources: so many elements of mean size."""
+def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, by_name: Integers) -> Iterator[Block]:
+    """For each queue and set of resources so many elements, and what they need in each way."""
     filled = np.flatnonzero(lines.elements[: lines.count])
     if not len(filled):
         return
-    present, klass = np.unique(lines.klass[filled].astype(np.int64), return_inverse=True)
-    numbers = {queue_id: number for number, queue_id in enumerate(ledger.ids)}
-    known, of = np.unique(lines.queue_ids[filled], return_inverse=True)
-    queue = np.array([numbers[queue_id] for queue_id in known.tolist()], np.int64)
-    counts = np.zeros((len(known), len(present)), np.int64)
-    counts[of, klass] = lines.elements[filled]
-    counts[~_could_start(ledger, classes, present, queue)] = 0
-    for kind, members in _kinds(classes, ways, present, len(names)).items():
+    present = np.flatnonzero(np.bincount(lines.klass[filled]))
+    place = np.zeros(int(present[-1]) + 1, np.int64)
+    place[present] = np.arange(len(present))
+    queue = np.array([ledger.number.get(queue_id, 0) for queue_id in lines.known_queues], np.int64)
+    counts = np.zeros((len(ledger.ids), len(present)), np.int64)
+    counts[queue[lines.queue[filled]], place[lines.klass[filled]]] = lines.elements[filled]
+    counts[~_could_start(ledger, classes, present)] = 0
+    ids = np.array(ledger.ids, np.int64)
+    for kind, members in _kinds(classes, ways, present, len(by_name)).items():
         part = counts[:, members]
         total = part.sum(axis=1)
-        sums = [part @ _needs(classes, ways, present[members], place)[:, : len(names)] for place in range(len(kind))]
-        for row in np.flatnonzero(total).tolist():
-            count = int(total[row])
-            yield Demand(ledger.ids[queue[row]], tuple(_mean(names, amounts[row].tolist(), count) for amounts in sums), count)
+        rows = np.flatnonzero(total)
+        amounts = np.stack([_product(part[rows], _needs(classes, ways, present[members], way)[:, by_name]) for way in range(len(kind))])
+        yield Block(ids[rows], total[rows], amounts)
 
 
-def _dealt(demands: list[Demand], capacity: Mapping[str, int]) -> list[Demand]:
-    """Few demands that may be met in several ways are left to `fairness.flavors`; many are dealt over their ways by capacity."""
-    if sum(len(demand.ways) > 1 for demand in demands) <= _SEVERAL_WAYS_LIMIT:
-        return demands
-    dealt: list[Demand] = []
-    for demand in demands:
-        weights = [min((capacity[name] for name in way), default=0) for way in demand.ways]
-        whole, given, passed = max(1, sum(weights)), 0, 0
-        for way, weight in zip(demand.ways, weights, strict=True):
-            passed += weight
-            part = demand.count * passed // whole - given
-            given += part
-            if part:
-                dealt.append(Demand(demand.queue_id, (way,), part))
-    return dealt
+def _product(counts: Integers, needs: Integers) -> Integers:
+    """Sums over classes; what no number of 64 bits holds counts as very much."""
+    about = counts.astype(np.float64) @ needs.astype(np.float64)
+    exact = about.astype(np.int64) if about.max(initial=0.0) < _EXACT_IN_FLOATS else counts @ needs
+    return np.where(about < _VERY_MUCH, exact, _VERY_MUCH)
 
 
-def _mean(names: list[str], amounts: list[int], count: int) -> Mapping[str, int]:
-    """Rounded up: less than one unit an element too much."""
-    return {name: -(-amount // count) for name, amount in zip(names, amounts, strict=True) if amount}
-
-
-def _could_start(ledger: Ledger, classes: Classes, present: Integers, queue: Integers) -> Integers:
+def _could_start(ledger: Ledger, classes: Classes, present: Integers) -> Flags:
     """By queue and class, whether one element is within every ceiling above it."""
     table = ledger.table
-    ceiling = np.where((table.path >= 0)[:, :, None], table.ceiling[table.path], UNBOUNDED).min(axis=1)[queue]
-    possible = (classes.needs[present][None, :, :] <= ceiling[:, None, :]).all(axis=2)
-    return possible & (classes.kind[present] != IMPOSSIBLE)
+    needs = classes.needs[present]
+    possible = np.broadcast_to(classes.kind[present] != IMPOSSIBLE, (len(ledger.ids), len(present))).copy()
+    ceiling = np.where((table.path >= 0)[:, :, None], table.ceiling[table.path], UNBOUNDED).min(axis=1)[: len(ledger.ids)]
+    for column in np.flatnonzero(needs.max(axis=0) > ceiling.min(axis=0)):  # few limits are smaller than one element
+        possible &= needs[None, :, column] <= ceiling[:, None, column]
+    return possible
 
 
-def _kinds(classes: Classes, ways: Ways, present: Integers, width: int) -> dict[tuple[int, ...], Integers]:
+def _kinds(classes: Classes, ways: Ways, present: Integers, width: int) -> dict[tuple[bytes, ...], Integers]:
     """Classes that need the same resources, whichever way they are met: positions in `present`."""
-    bits = 1 << np.arange(width)
-    found: dict[tuple[int, ...], list[int]] = {}
+    needed, together = ways.needs[:, :width] > 0, classes.needs[:, :width] > 0
+    found: dict[tuple[bytes, ...], list[int]] = {}
     for place, number in enumerate(present.tolist()):
-        if classes.kind[number] == SINGLE:
-            needs = ways.needs[classes.first[number] : classes.stop[number], :width]
-        else:
-            needs = classes.needs[number : number + 1, :width]
-        kind = tuple(((needs > 0) @ bits).tolist())
+        single = classes.kind[number] == SINGLE
+        rows = needed[classes.first[number] : classes.stop[number]] if single else together[number : number + 1]
+        kind = tuple(row.tobytes() for row in rows)
         if kind:
             found.setdefault(kind, []).append(place)
     return {kind: np.array(members) for kind, members in found.items()}
@@ -132,6 +121,13 @@ def _needs(classes: Classes, ways: Ways, numbers: Integers, place: int) -> Integ
     return np.where(single, ways.needs[way], classes.needs[numbers])
 
 
-def _running(tree: QueueTree, names: set[str]) -> Iterator[Demand]:
-    for (queue_id, _), (count, amounts) in tree.running.items():
-        yield Demand(queue_id, ({name: -(-amount // count) for name, amount in amounts.items() if name in names},), count)
+def _running(tree: QueueTree, names: list[str]) -> Iterator[Block]:
+    column_of = {name: column for column, name in enumerate(names)}
+    for kind, of_queue in tree.running.items():
+        if of_queue:
+            sums = np.array(list(of_queue.values()), np.int64)
+            amounts = np.zeros((1, len(sums), len(names)), np.int64)
+            for place, name in enumerate(kind, start=1):
+                if name in column_of:
+                    amounts[0, :, column_of[name]] = sums[:, place]
+            yield Block(np.array(list(of_queue), np.int64), sums[:, 0], amounts)

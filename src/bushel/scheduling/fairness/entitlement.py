@@ -13,6 +13,7 @@ import numpy as np
 from bushel.scheduling.entities import Queue
 from bushel.scheduling.fairness.allotment import slices
 from bushel.scheduling.fairness.arrays import UNBOUNDED, Floats, Integers
+from bushel.scheduling.fairness.columns import Block, shapes_of_blocks
 from bushel.scheduling.fairness.demand import Demand, Shapes, shapes_of
 from bushel.scheduling.fairness.filling import fill
 from bushel.scheduling.fairness.flavors import choose_ways
@@ -43,7 +44,20 @@ class FairShares:
     ) -> Shares:
         """Shares now. `used` is what each queue's own jobs hold."""
         tree = self._grown_tree({queue.id: queue for queue in queues}, dict(capacity))
-        shapes = shapes_of(tree, choose_ways(tree, demands))
+        return self._shares(tree, shapes_of(tree, choose_ways(tree, demands)), used or {})
+
+    def update_columns(
+        self,
+        queues: Iterable[Queue],
+        capacity: Mapping[str, int],
+        blocks: list[Block],
+        used: Mapping[int, Mapping[str, int]],
+    ) -> Shares:
+        """As `update`, with the demand as columns, those of `capacity` by name."""
+        tree = self._grown_tree({queue.id: queue for queue in queues}, dict(capacity))
+        return self._shares(tree, shapes_of_blocks(tree, blocks), used)
+
+    def _shares(self, tree: Tree, shapes: Shapes, used: Mapping[int, Mapping[str, int]]) -> Shares:
         share = _slices_of(tree, shapes)
         floor = np.minimum(np.minimum(tree.withheld, tree.capacity) << tree.fraction, share)
         held = self._fill(tree, shapes, share, floor)
@@ -52,7 +66,7 @@ class FairShares:
         entitled = np.minimum(whole << tree.shift, shapes.wanted)
         twin(add_up)(tree.parent, entitled)
         own = np.zeros_like(share)
-        for queue_id, amounts in (used or {}).items():
+        for queue_id, amounts in used.items():
             leaf = tree.leaf_of.get(queue_id, 0)
             for name, amount in amounts.items():
                 if leaf and name in tree.columns:
@@ -102,14 +116,15 @@ class FairShares:
         visited[:] = (share != self._share).any(axis=1)
         if shapes.keys == before.keys:
             memory[:] = self._memory
-            for part in np.flatnonzero(shapes.part_amount != before.part_amount):
-                visited[shapes.leaf[np.searchsorted(shapes.part_start, part, side="right") - 1]] = True
+            parts = np.flatnonzero(shapes.part_amount != before.part_amount)
+            visited[shapes.leaf[np.searchsorted(shapes.part_start, parts, side="right") - 1]] = True
         else:
             old, new = _amounts_by_key(before), _amounts_by_key(shapes)
             place = {key: number for number, key in enumerate(before.keys)}
-            for number, key in enumerate(shapes.keys):
-                if key in place:
-                    memory[:, number] = self._memory[:, place[key]]
+            kept = [(number, place[key]) for number, key in enumerate(shapes.keys) if key in place]
+            if kept:
+                numbers, places = np.array(kept).T
+                memory[:, numbers] = self._memory[:, places]
             for key in old.keys() | new.keys():
                 if old.get(key) != new.get(key):
                     visited[key[0]] = True

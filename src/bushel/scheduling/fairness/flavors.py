@@ -62,7 +62,7 @@ def choose_ways(tree: Tree, demands: Iterable[Demand]) -> list[Demand]:
         by_kind.setdefault(claim.kind, []).append(claim)
     kinds = sorted(by_kind)
     counts = [sum(claim.left for claim in by_kind[kind]) for kind in kinds]
-    for kind, mix in zip(kinds, _mixes(kinds, counts, free, tree.exact_capacity.tolist()), strict=True):
+    for kind, mix in zip(kinds, mixes(kinds, counts, free, tree.exact_capacity.tolist()), strict=True):
         _deal(by_kind[kind], mix)
     for claim in claims:
         fixed += [Demand(claim.demand.queue_id, (way,), n) for way, n in zip(claim.demand.ways, claim.given, strict=True) if n]
@@ -113,7 +113,7 @@ def _claim_guarantees(tree: Tree, claims: list[_Claim], wanted: list[list[int]])
                     wanted[above][column] += amount * count
 
 
-def _mixes(kinds: list[Kind], counts: list[int], free: list[int], capacity: list[int]) -> list[list[int]]:
+def mixes(kinds: list[Kind], counts: list[int], free: list[int], capacity: list[int]) -> list[list[int]]:
     """Steps 2 and 3: how many elements of each kind go which way."""
     mixes = [[0] * len(kind) for kind in kinds]
     left = list(counts)
