@@ -57,7 +57,7 @@ class QueueTree:
     def __init__(self) -> None:
         self.queues: dict[int, Queue] = {}
         self.used: dict[int, dict[str, int]] = {}
-        self.running: dict[tuple[int, frozenset[str]], tuple[int, dict[str, int]]] = {}  # by what they need: attempts, their amounts
+        self.running: dict[tuple[str, ...], dict[int, list[int]]] = {}  # by what they need, then by queue: attempts, amounts of each
         self.attempts: dict[int, dict[tuple[int, int], LiveAttempt]] = {}
 
     def put(self, queue: Queue) -> None:
@@ -83,10 +83,14 @@ class QueueTree:
             of_queue[attempt.job_id, attempt.index] = attempt
         else:
             of_queue.pop((attempt.job_id, attempt.index), None)
-        kind = attempt.queue_id, frozenset(held)
-        count, amounts = self.running.pop(kind, (0, {}))
-        if count + sign:
-            self.running[kind] = count + sign, {name: amounts.get(name, 0) + sign * amount for name, amount in held.items()}
+        names = tuple(sorted(held))
+        of_kind = self.running.setdefault(names, {})
+        sums = of_kind.setdefault(attempt.queue_id, [0] * (1 + len(names)))
+        sums[0] += sign
+        for place, name in enumerate(names, start=1):
+            sums[place] += sign * held[name]
+        if not sums[0]:
+            del of_kind[attempt.queue_id]
         for name, amount in held.items():
             left = used.get(name, 0) + sign * amount
             if left:
