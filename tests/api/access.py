@@ -203,6 +203,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/tokens"): Rule("admin", lambda w: Ask("/v1/tokens", json={"name": "t", "principal": w.new_service()})),
     ("POST", "/v1/tokens/{token}/revoke"): Rule("admin", lambda w: Ask(f"/v1/tokens/{w.new_token()}/revoke"), refused=404),
     ("GET", "/v1/queues"): Rule("anyone", lambda w: Ask("/v1/queues")),
+    ("GET", "/v1/queue-tree"): Rule("anyone", lambda w: Ask("/v1/queue-tree")),
     ("POST", "/v1/queues"): Rule(
         "admin", lambda w: Ask("/v1/queues", json={"name": fresh("q"), "scope": w.team, "parent": w.team.rpartition("/")[2]})
     ),

@@ -32,6 +32,7 @@ from bushel.api.routes import (
     logs,
     pipelines,
     principals,
+    queue_tree,
     queues,
     runs,
     secrets,
@@ -41,7 +42,25 @@ from bushel.api.routes import (
 from bushel.api.settings import Settings
 from bushel.store.database import Database
 
-ROUTES = (jobs, blobs, explain, events, logs, pipelines, runs, agent, fleet, tenancy, principals, queues, secrets, audit, datasets, storage)
+ROUTES = (
+    jobs,
+    blobs,
+    explain,
+    events,
+    logs,
+    pipelines,
+    runs,
+    agent,
+    fleet,
+    tenancy,
+    principals,
+    queues,
+    queue_tree,
+    secrets,
+    audit,
+    datasets,
+    storage,
+)
 """The modules whose `router` the app has."""
 
 

@@ -7,6 +7,7 @@ import argparse
 from bushel.cli.command import Command
 from bushel.cli.mistakes import Wrong
 from bushel.cli.output import Column, show_list, show_object
+from bushel.cli.queue_tree import TREE
 from bushel.cli.session import Session
 from bushel.cli.tenancy_common import every
 from bushel.cli.words import plural, size
@@ -152,6 +153,7 @@ def _one(parser: argparse.ArgumentParser) -> None:
 VERBS = {
     "queue": {
         "ls": Command("list queues", _ls),
+        "tree": TREE,
         "get": Command("show one queue", _get, _one),
         "add": Command("make a queue", _create, _create_arguments),
         "set": Command("change a queue's weight or limits", _change, _change_arguments),

@@ -51,6 +51,7 @@ class AsyncJobs(_Resource):
 class AsyncQueues(_Resource):
     list = AsyncEvery(tenancy.queues_page)
     get = AsyncCall(tenancy.get_queue)
+    tree = AsyncCall(tenancy.queue_tree)
     create = AsyncCall(tenancy.create_queue)
     change = AsyncCall(tenancy.change_queue)
     delete = AsyncCall(tenancy.delete_queue)

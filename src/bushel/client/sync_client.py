@@ -50,6 +50,7 @@ class Jobs(_Resource):
 class Queues(_Resource):
     list = Every(tenancy.queues_page)
     get = Call(tenancy.get_queue)
+    tree = Call(tenancy.queue_tree)
     create = Call(tenancy.create_queue)
     change = Call(tenancy.change_queue)
     delete = Call(tenancy.delete_queue)

@@ -9,7 +9,8 @@ A process that explains keeps a snapshot of its own, loaded with the first quest
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -133,6 +134,13 @@ class Explainer:
                 what = "starts now" if len(starts) >= startable else f"{texts.plural(len(starts), 'element')} of {startable:,} start now"
                 return PlanSummary(len(starts) >= startable, len(starts), _placement(snapshot.fleet, starts[0]), what)
             return PlanSummary(False, 0, None, "waits: " + _headline(_waiting_reasons(made, job)))
+
+    @contextmanager
+    def planned(self) -> Iterator[tuple[Plan, datetime]]:
+        """The plan as things are now, and the moment. Nothing else is answered meanwhile."""
+        with self._lock:
+            self._keeper.refresh()
+            yield self._current_plan(), self._keeper.now
 
     def explain(self, facts: JobFacts, reasons: list[ReasonView]) -> ExplanationView:
         """Of a job that may start as far as its own rows go; `reasons` stand in those."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TokenView,
         WhoAmIView,
     )
+    from bushel.spec.queue_tree import QueueTreeView
     from bushel.spec.views import Page
 
 
@@ -159,6 +160,11 @@ def audit_page(
 
 def queues_page(*, limit: int | None = None, page: str | None = None) -> Operation[Page[QueueView]]:
     return Operation("GET", "/v1/queues", parameters=[("limit", limit), ("page", page)])
+
+
+def queue_tree() -> Operation[QueueTreeView]:
+    """All queues that the caller may see, with what each is entitled to, uses, lends and borrows, and from whom."""
+    return Operation("GET", "/v1/queue-tree")
 
 
 def get_queue(name: str) -> Operation[QueueView]:
