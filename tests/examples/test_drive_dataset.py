@@ -148,4 +148,4 @@ def test_the_lock_has_hashes_and_no_addresses() -> None:
     lock = (EXAMPLE / "requirements.lock").read_text()
     assert "--hash=sha256:" in lock
     assert "http" not in lock
-    assert "index-url" not in lock
+    assert "--index" not in lock
