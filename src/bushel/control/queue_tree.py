@@ -7,7 +7,7 @@ loan by loan. Queues that the caller may not see are neither named nor told apar
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from bushel.control.explain import explainer_of
 from bushel.domain.principal import Principal
 from bushel.domain.resources import CPU, GPU_PREFIX
 from bushel.scheduling.fairness import Share, Shares
-from bushel.scheduling.fleet import Integers
+from bushel.scheduling.fairness.lenders import Loan, loans_of
 from bushel.scheduling.lines import Lines
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL
 from bushel.spec.queue_tree import LoanView, QueueShareView, QueueTreeView, ShareView
@@ -24,11 +24,6 @@ from bushel.store.database import Database
 
 QUEUES_LIMIT = 10_000
 
-Source = Literal["queue", "others", "parent", "unpromised"]
-
-_Loan = tuple[Source, int | None, int]
-"""Source, the lending queue, amount."""
-
 
 def queue_tree(database: Database, principal: Principal) -> QueueTreeView:
     """Of the queues at, above or below places that the principal may read."""
@@ -36,7 +31,8 @@ def queue_tree(database: Database, principal: Principal) -> QueueTreeView:
         rows = {row["id"]: row for row in store.listed(tx, principal.paths("queue:read"), "", QUEUES_LIMIT)}
     with explainer_of(database).planned() as (made, now):
         waiting = _waiting(made.snapshot.lines)
-        items = [_view(made.shares, rows, row, depth, waiting.get(row["id"], 0)) for row, depth in _in_order(rows)]
+        loans = {name: loans_of(made.shares, name) for name in sorted(made.shares.columns, key=_rank)}
+        items = [_view(made.shares, loans, rows, row, depth, waiting.get(row["id"], 0)) for row, depth in _in_order(rows)]
     return QueueTreeView(items=items, as_of=now.isoformat())
 
 
@@ -60,7 +56,14 @@ def _waiting(lines: Lines) -> dict[int, int]:
     return found
 
 
-def _view(shares: Shares, rows: Mapping[int, Mapping[str, Any]], row: Mapping[str, Any], depth: int, waiting: int) -> QueueShareView:
+def _view(
+    shares: Shares,
+    loans: Mapping[str, Mapping[int, list[Loan]]],
+    rows: Mapping[int, Mapping[str, Any]],
+    row: Mapping[str, Any],
+    depth: int,
+    waiting: int,
+) -> QueueShareView:
     known = shares.of(row["id"]) if row["id"] in shares.rows else {}
     return QueueShareView(
         name=row["name"],
@@ -70,58 +73,21 @@ def _view(shares: Shares, rows: Mapping[int, Mapping[str, Any]], row: Mapping[st
         weight=row["weight"],
         waiting=waiting,
         shares=[_share(name, known[name]) for name in sorted(known, key=_rank)],
-        borrows=[
-            LoanView(resource=name, source=source, lender=None if lender is None else rows[lender]["name"], amount=amount)
-            for name in sorted(known, key=_rank)
-            for source, lender, amount in _seen(loans_of(shares, row["id"], name), name, rows)
-        ],
+        borrows=[loan for name, by_queue in loans.items() for loan in _loans(name, by_queue.get(row["id"], []), rows)],
     )
 
 
-def loans_of(shares: Shares, queue_id: int, resource: str) -> list[_Loan]:
-    """Where what it borrows comes from, in smallest units: its siblings lend in the proportion of what they lend, rounded down."""
-    tree, column = shares.tree, shares.columns[resource]
-    row = shares.rows[queue_id]
-    wanted = int(shares.borrowed[row, column])
-    if not wanted:
-        return []
-    parent = int(tree.parent[row])
-    siblings = _children(tree.first_child, tree.next_sibling, parent)
-    taken = sum(int(shares.borrowed[sibling, column]) for sibling in siblings)
-    beyond = int(shares.borrowed[parent, column]) if parent else 0
-    queue_of = {number: known for known, number in shares.rows.items()}
-    loans: list[_Loan] = []
-    for sibling in siblings:
-        lent = int(shares.lent[sibling, column])
-        if part := min(wanted, lent * wanted // taken):
-            loans.append(("queue", queue_of.get(sibling, -1), part))
-    rest = wanted - sum(part for _, _, part in loans)
-    above = min(rest, beyond * wanted // taken)
-    if above:
-        loans.append(("parent", None, above))
-    if rest > above:
-        loans.append(("unpromised", None, rest - above))
-    return loans
-
-
-def _children(first_child: Integers, next_sibling: Integers, row: int) -> list[int]:
-    found: list[int] = []
-    child = int(first_child[row])
-    while child >= 0:
-        found.append(child)
-        child = int(next_sibling[child])
-    return found
-
-
-def _seen(loans: list[_Loan], resource: str, rows: Mapping[int, Mapping[str, Any]]) -> list[tuple[Source, int | None, float]]:
-    """In units of documents; those of queues that are not seen as one."""
-    seen: list[tuple[Source, int | None, float]] = [
-        (source, lender, in_units(resource, part)) for source, lender, part in loans if source != "queue" or lender in rows
-    ]
-    hidden = sum(part for source, lender, part in loans if source == "queue" and lender not in rows)
+def _loans(resource: str, loans: list[Loan], rows: Mapping[int, Mapping[str, Any]]) -> Iterator[LoanView]:
+    """Those of queues that are not seen as one."""
+    hidden = 0
+    for loan in loans:
+        if loan.lender_id is not None and loan.lender_id not in rows:
+            hidden += loan.amount
+        else:
+            lender = None if loan.lender_id is None else rows[loan.lender_id]["name"]
+            yield LoanView(resource=resource, source=loan.source, lender=lender, amount=in_units(resource, loan.amount))
     if hidden:
-        seen.append(("others", None, in_units(resource, hidden)))
-    return seen
+        yield LoanView(resource=resource, source="others", lender=None, amount=in_units(resource, hidden))
 
 
 def _share(resource: str, share: Share) -> ShareView:
