@@ -84,7 +84,8 @@ def _make_twins() -> None:
         copy = FunctionType(plain.__code__, scope, plain.__name__, plain.__defaults__)
         copy.__qualname__ = f"{plain.__qualname__}_{digest}"
         copy.__module__ = plain.__module__
-        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=plain in _inner, _nrt=plain not in _lean)(copy)
+        options: dict[str, Any] = {"forceinline": plain in _inner, "_nrt": plain not in _lean}
+        _twins[plain] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(copy)
     for scope in scopes.values():
         for name, value in scope.items():
             if isinstance(value, FunctionType) and value in _twins:
