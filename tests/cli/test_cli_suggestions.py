@@ -13,7 +13,7 @@ from bushel.cli.command import Command, build_parser
 from bushel.cli.commands import COMMANDS, GROUPS
 
 SOURCE = Path(bushel.__file__).parent
-NAMES = {"agent", "api", "control", "bootstrap", "callback", "key", "watcher", "help", "for"}
+NAMES = {"agent", "api", "control", "bootstrap", "callback", "key", "watcher", "help", "for", "import"}
 """What stands behind `bushel` and is no command: names of processes, threads and connections, and plain words."""
 
 PHRASE = re.compile(r"\bbushel (?P<words>[a-z][a-z-]*(?:(?!\bbushel )[^\n;,)`·…])*)")
