@@ -39,7 +39,8 @@ def named() -> Iterator[tuple[str, list[str], list[str]]]:
         for found in PHRASE.finditer(text):
             mine = found["words"].split(" -- ")[0]
             words = mine.split()
-            if words[0].strip(":.'") not in NAMES:
+            words[0] = words[0].removesuffix(":")  # the name before a message
+            if words[0].strip(".'") not in NAMES:
                 yield place, words, OPTION.findall(mine)
 
 

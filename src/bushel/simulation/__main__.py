@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (BushelError, OSError) as problem:
-        print(f"simulate: {problem}", file=sys.stderr)
+        print(f"bushel simulate: {problem}", file=sys.stderr)
         return WRONG
     except ModuleNotFoundError as missing:
-        print(f"simulate: {missing.name} is not installed; it comes with: pip install 'bushel[simulation]'", file=sys.stderr)
+        print(f"bushel simulate: {missing.name} is not installed; it comes with: pip install 'bushel[simulation]'", file=sys.stderr)
         return WRONG
 
 
