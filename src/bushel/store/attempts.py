@@ -7,7 +7,7 @@ ended is never locked for change again, so nothing here can bring one back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -81,16 +81,13 @@ _WRITE = f"""
         started_at = {_STARTED_AT},
         ended_at = case when n.state = 'ended' then greatest(coalesce({_of_agent("n.ended_at")}, now()), {_STARTED_AT}) end,
         version = a.version + n.steps
-    from unnest(
-        %s::bigint[], %s::int[], %s::int[], %s::text[], %s::text[], %s::double precision[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::int[], %s::int[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::bigint[], %s::bigint[], %s::boolean[],
-        %s::timestamptz[], %s::timestamptz[], %s::int[]
-    ) n (
-        job_id, index, number, state, stop_reason, stop_grace_seconds, outcome, failure_class, reason,
-        message, exit_code, signal, tasks, usage, progress, desired_version, report_version, started,
-        started_at, ended_at, steps
-    )
-    where a.job_id = n.job_id and a.index = n.index and a.number = n.number
+    from unnest(%s::bigint[], %s::int[], %s::int[], %s::jsonb[]) k (job_id, index, number, change)
+         cross join lateral jsonb_to_record(k.change) n (
+             state text, stop_reason text, stop_grace_seconds double precision, outcome text, failure_class text, reason text,
+             message text, exit_code int, signal int, tasks jsonb, usage jsonb, progress jsonb, desired_version bigint,
+             report_version bigint, started boolean, started_at timestamptz, ended_at timestamptz, steps int
+         )
+    where a.job_id = k.job_id and a.index = k.index and a.number = k.number
 """
 
 _AGAIN = """
@@ -147,6 +144,9 @@ class AttemptChange:
     steps: int = 1  # how many states it went on by
 
 
+_CHANGED = tuple(field.name for field in fields(AttemptChange) if field.name != "key")
+
+
 @dataclass(slots=True)
 class Again:
     """One element gets another attempt; `after_seconds` None: it may start at once."""
@@ -196,31 +196,22 @@ def write(tx: Transaction, changes: Sequence[AttemptChange]) -> None:
     """Write locked attempts."""
     if not changes:
         return
-    tx.execute(
-        _WRITE,
-        [
-            *_columns([change.key for change in changes]),
-            [change.state for change in changes],
-            [change.stop_reason for change in changes],
-            [change.stop_grace_seconds for change in changes],
-            [change.outcome for change in changes],
-            [change.failure_class for change in changes],
-            [change.reason for change in changes],
-            [change.message for change in changes],
-            [change.exit_code for change in changes],
-            [change.signal for change in changes],
-            [change.tasks for change in changes],
-            [change.usage for change in changes],
-            [change.progress for change in changes],
-            [change.desired_version for change in changes],
-            [change.report_version for change in changes],
-            [change.started for change in changes],
-            [change.started_at for change in changes],
-            [change.ended_at for change in changes],
-            [change.steps for change in changes],
-        ],
-    )
+    tx.execute(_WRITE, [*_columns([change.key for change in changes]), [Jsonb(_written(change)) for change in changes]])
     reach("attempts.after_write")
+
+
+def _written(change: AttemptChange) -> dict[str, Any]:
+    """The columns that a change names: one document is cheaper to hand over than eighteen arrays."""
+    written: dict[str, Any] = {}
+    for name in _CHANGED:
+        value = getattr(change, name)
+        if isinstance(value, Jsonb):
+            value = value.obj
+        elif isinstance(value, datetime):
+            value = value.isoformat()
+        if value is not None:
+            written[name] = value
+    return written
 
 
 def write_again(tx: Transaction, again: Sequence[Again]) -> None:
