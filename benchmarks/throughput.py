@@ -13,7 +13,7 @@ from benchmarks import slurm
 from benchmarks.installation import ENDED, Installation, ask, running_installation, wait_until_ended
 from benchmarks.report import Report, parse, percentile
 
-SLOTS = 16
+SLOTS = 32
 TRUE = {"run": ["true"], "placement": {"clusters": ["bench"]}, "resources": {"cpu": 1, "memory": "64MiB"}}
 OPEN = "/v1/jobs?state=queued&state=starting&state=running&limit=1"
 
