@@ -40,12 +40,15 @@ class Installation:
     environment: dict[str, str] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, *words: str, expect: int | None = 0, timeout_seconds: float = 100) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, expect: int | None = 0, timeout_seconds: float = 100, stdout: int = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[str]:
         """Run `bushel WORDS` to its end and insist on its exit code."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUSHEL_")}
         done = subprocess.run(
             [*self.command, *words],
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=timeout_seconds,
             env={**inherited, "BUSHEL_HOME": str(self.home.path), "BUSHEL_LEASE_SECONDS": "6", **self.environment},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 
 from bushel.cli.command import Command
 from bushel.cli.session import Session
@@ -48,8 +49,9 @@ def _up(options: argparse.Namespace, session: Session) -> None:
         if session.for_people:
             label, _, rest = words.partition("ready")
             ready = session.paint("ready", "green") if rest else ""
-            session.say(f"  {part + (' ' + label.strip() if label.strip() and rest else ''):<16} {ready + rest if rest else words}")
-            session.out.flush()
+            with suppress(BrokenPipeError):  # a reader that has read enough must not stop the start
+                session.say(f"  {part + (' ' + label.strip() if label.strip() and rest else ''):<16} {ready + rest if rest else words}")
+                session.out.flush()
 
     settings = up(home, wanted, tell)
     if not session.for_people:
