@@ -64,7 +64,7 @@ def main() -> int:
         ("pipeline grid drive", "each stage of each recording"),
         ("dataset ls drive/", "all that was made"),
         ("dataset lineage drive/training", "what it was made from, and by whom"),
-        ("pipeline why-run drive", "why anything was done again"),
+        (f"pipeline why-run drive train {next(iter(dealt))}", "why anything was done again"),
         ("down", "stops the platform"),
     ):
         print(f"  bushel {words_:<34} {why}", flush=True)

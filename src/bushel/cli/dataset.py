@@ -25,7 +25,10 @@ def _name(dataset: dict[str, Any]) -> str:
 
 
 def _labels(item: dict[str, Any]) -> str:
-    values = [", ".join(value) if isinstance(value, list) else str(value) for _, value in sorted(item["labels"].items())]
+    values = []
+    for name, value in sorted(item["labels"].items()):
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        values.append(f"released from {text}" if name == "released_from" else text)
     return " · ".join(values)
 
 
@@ -33,7 +36,12 @@ COLUMNS = (
     Column("NAME", _name, least=16),
     Column("VERSION", lambda dataset: dataset["current"] or "–", right=True),
     Column("PARTS", lambda dataset: f"{dataset['counts']['parts']:,}" if dataset["counts"] else "–", right=True),
-    Column("RECORDS", lambda dataset: f"{dataset['counts']['records']:,}" if dataset["counts"] else "–", right=True, weight=3),
+    Column(
+        "RECORDS",
+        lambda dataset: f"{dataset['counts']['records']:,}" if dataset["counts"] and dataset["counts"]["records"] else "–",
+        right=True,
+        weight=3,
+    ),
     Column("SIZE", lambda dataset: size(dataset["counts"]["bytes"]) if dataset["counts"] else "–", right=True),
     Column("COMMITTED", lambda dataset: ago(dataset["current_at"]), weight=4),
     Column("LABELS", _labels, least=8, weight=2),

@@ -32,8 +32,10 @@ def project_of(session: Session) -> str | None:
 
 
 def counted(counts: dict[str, int]) -> str:
-    parts = [plural(counts["parts"], "part"), plural(counts["files"], "file"), plural(counts["records"], "record"), size(counts["bytes"])]
-    return " · ".join(parts)
+    """Without records where none were counted: not every file is made of records."""
+    parts = [plural(counts["parts"], "part"), plural(counts["files"], "file")]
+    parts += [plural(counts["records"], "record")] if counts["records"] else []
+    return " · ".join([*parts, size(counts["bytes"])])
 
 
 def diff_lines(found: dict[str, Any]) -> Iterator[str]:

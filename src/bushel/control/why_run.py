@@ -24,7 +24,12 @@ def why(tx: Transaction, run: Mapping[str, Any], document: Mapping[str, Any], st
     """
     found = _one(tx, run, document, stage, partition)
     if found is None:
-        raise NotFound(f"run {run['number']} has no partition {partition} in a stage {stage}")
+        raise NotFound(
+            f"run {run['number']} has no partition {partition} in a stage {stage}",
+            suggestion=f"bushel pipeline partitions {run['pipeline']} {stage}"
+            if stage in document["stages"]
+            else f"one of {', '.join(document['stages'])}",
+        )
     row, index, depends = found
     definition = document["stages"][stage]
     view: dict[str, Any] = {"stage": stage, "partition": partition, "cache": definition["cache"]}
