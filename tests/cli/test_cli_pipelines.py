@@ -39,6 +39,7 @@ def test_the_tutorial_does_what_it_says(running: RunningBushel, tmp_path: Path) 
     ran = running.run("pipeline", "plan", "words.yaml", cwd=tmp_path)
     assert "it would be version 2 of words" in ran.out
     assert "stages.check.run" in ran.out
+    assert "workdir" not in ran.out, "the document itself is no part of the code"
     assert running.run("pipeline", "apply", "words.yaml", cwd=tmp_path).code == 0
     ran = running.run("pipeline", "rerun", "words", "--failed", "--wait")
     assert ran.code == 0, ran.err

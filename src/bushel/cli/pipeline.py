@@ -66,7 +66,7 @@ def _with_document(
             raise Wrong(f"{options.file} holds {len(documents)} documents: a pipeline is one")
         value, source, base = documents[0].value, documents[0].source, os.path.dirname(options.file)
     try:
-        upload_workdirs(session.caller, value, base, session.project)
+        upload_workdirs(session.caller, value, base, session.project, file=options.file)
         return session.call(define(value))
     except Exception as error:
         if getattr(error, "code", None) != "invalid_document":

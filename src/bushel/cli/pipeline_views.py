@@ -100,7 +100,7 @@ def _stage(stage: dict[str, Any], session: Session) -> str:
     told += [f"{counts['gated']:,} waiting"] if counts["gated"] else []
     reused = stage["cached"] + stage["carried"]
     told += [f"{reused:,} of them taken over"] if reused else []
-    told += [f"about {duration(stage['median_seconds'])} each"] if stage["median_seconds"] and not live else []
+    told += [f"{duration(stage['median_seconds'])} each"] if stage["median_seconds"] and not live else []
     rate = f"{stage['rate_per_second']:,.1f}/s" if stage["rate_per_second"] and stage["state"] == "running" else ""
     left = f"about {duration(stage['seconds_left'])} left" if rate and stage["seconds_left"] else ""
     return "   ".join(part for part in (bar(_done(stage), count or 1), "  ".join(told), rate, left) if part)

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from bushel.client.caller import Caller
 
 
-def upload_workdirs(caller: Caller, document: dict[str, Any], base: str, project: str | None) -> None:
-    """Put a digest in place of each folder; relative ones begin at `base`."""
+def upload_workdirs(caller: Caller, document: dict[str, Any], base: str, project: str | None, *, file: str | None = None) -> None:
+    """Put a digest in place of each folder; relative ones begin at `base`.
+
+    The document's own `file` is left out of them: what a stage is made of is its part of the document, so that a word changed
+    elsewhere in it does nothing again.
+    """
     for folder, holders in folders(document, base).items():
-        packed = pack(folder)
+        packed = pack(folder, without=file)
         with packed.file:
             upload(caller, str(document.get("project") or project or only_project(caller)), packed)
         for holder in holders:

@@ -47,10 +47,11 @@ def pack(
     folder: str | None,
     *,
     extra: Mapping[str, bytes] | None = None,
+    without: str | None = None,
     most_bytes: int = MOST_WORKDIR_BYTES,
     most_files: int = MOST_WORKDIR_FILES,
 ) -> Packed:
-    """The folder as a `tar.gz`, with `extra` files (name → content) beside its own. No folder: those alone.
+    """The folder as a `tar.gz`, with `extra` files (name → content) beside its own. No folder: those alone. The file `without` is left out.
 
     Raises:
         InvalidDocument: it is no folder, or holds a link that leads out of it.
@@ -60,7 +61,7 @@ def pack(
     if folder is not None:
         if not os.path.isdir(folder):
             raise InvalidDocument([FieldProblem("/workdir", f"{folder} is not a folder", "not_a_folder")])
-        entries = sorted(walk(folder))
+        entries = sorted(entry for entry in walk(folder) if without is None or not _same(entry, without))
         _check_limits(folder, entries, most_bytes, most_files)
     archive = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - handed to the caller
     hashing = _Hashing(archive)
@@ -100,6 +101,10 @@ def walk(folder: str) -> Iterator[Entry]:
                 elif not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
                     continue
                 yield Entry(name, item.path, status)
+
+
+def _same(entry: Entry, path: str) -> bool:
+    return os.path.basename(path) == os.path.basename(entry.name) and os.path.realpath(path) == os.path.realpath(entry.path)
 
 
 class _Ignore(NamedTuple):
