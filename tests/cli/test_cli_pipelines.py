@@ -53,6 +53,7 @@ def test_a_wrong_field_is_shown_where_it_stands(running: RunningBushel, tmp_path
     (tmp_path / "p.yaml").write_text("name: p\nstages:\n  a:\n    run: 'true'\n    aftr: b\n")
     ran = running.run("pipeline", "apply", "p.yaml", cwd=tmp_path)
     assert ran.code == 2
+    assert "See docs/reference/pipeline.md#stages, or: bushel schema pipeline" in ran.err
     assert "p.yaml:5: stages.a.aftr: unknown field. Did you mean `after`?\n  5 │     aftr: b" in ran.err
 
 

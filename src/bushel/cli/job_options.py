@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RETRIED_BY_FLAG = ["application", "infrastructure", "preempted", "unknown"]
 
-REFERENCE = "docs/reference/job.md"
 
 _SHELL_LETTERS = frozenset(" \t\n|&;<>()$`\"'*?[#~=%!{")
 
@@ -181,8 +180,10 @@ def _upload(session: Session, project: str, folder: str) -> str:
     return packed.digest
 
 
-def show_problems(session: Session, error: InvalidDocument, sources: list[Source | None], flags: dict[str, Any], *, batch: bool) -> None:
-    """Each problem at the place where it was written."""
+def show_problems(
+    session: Session, error: InvalidDocument, sources: list[Source | None], flags: dict[str, Any], *, batch: bool, kind: str = "job"
+) -> None:
+    """Each problem at the place where it was written. `kind` of document: job or pipeline."""
     problems = list(error.problems)
     for problem in problems[:20]:
         session.note(_place(problem, sources, flags, batch))
@@ -192,7 +193,9 @@ def show_problems(session: Session, error: InvalidDocument, sources: list[Source
         session.note(f"Try: {problems[0].suggestion}")
         return
     first = _field(_meant(problems[0]), batch)
-    session.note(f"See {REFERENCE}{'#' + first.replace('.', '-') if first else ''}, or: bushel schema job")
+    if kind == "pipeline":  # its fields have no headings of their own
+        first = first.partition(".")[0] if first.startswith(("stages", "partitions")) else ""
+    session.note(f"See docs/reference/{kind}.md{'#' + first.replace('.', '-') if first else ''}, or: bushel schema {kind}")
 
 
 def _meant(problem: FieldProblem) -> str:

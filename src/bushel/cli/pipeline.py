@@ -71,7 +71,7 @@ def _with_document(
     except Exception as error:
         if getattr(error, "code", None) != "invalid_document":
             raise
-        show_problems(session, error, [source], {}, batch=False)  # type: ignore[arg-type]
+        show_problems(session, error, [source], {}, batch=False, kind="pipeline")  # type: ignore[arg-type]
         return None
 
 
