@@ -73,6 +73,15 @@ def commit(
     return row
 
 
+def _reason(error: ValidationError | AttributeError) -> str:
+    """What is wrong with a descriptor, by its field."""
+    if isinstance(error, AttributeError):
+        return "its descriptor is not an object"
+    first = error.errors()[0]
+    field = ".".join(str(step) for step in first["loc"])
+    return f"{field}: {first['msg'].lower()}" if field else first["msg"]
+
+
 class _Gathered:
     """Parts as rows, and what they add up to."""
 
@@ -91,8 +100,7 @@ def _gather(parts: Iterable[tuple[str, Mapping[str, Any]]], places: Mapping[str,
             plain = {key: value for key, value in descriptor.items() if key != "name"}
             part = PartDescriptor.model_validate(plain, strict=True)  # strict, so what was sent can be used as it is
         except (ValidationError, AttributeError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not an object"
-            raise InvalidDocument([FieldProblem(f"/parts/{position}", f"{str(name)[:100]} is no part: {reason}")]) from error
+            raise InvalidDocument([FieldProblem(f"/parts/{position}", f"the part {str(name)[:100]}: {_reason(error)}")]) from error
         if part.place not in places:
             known = ", ".join(sorted(places))
             raise InvalidDocument([FieldProblem(f"/parts/{position}/place", f"{dataset} is stored in {known}, not in {part.place}")])
