@@ -100,11 +100,11 @@ def test_a_version_of_thousands_of_parts_is_read_chunk_by_chunk(shop: Shop) -> N
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"digest": "sha256:zz"}, "is no part"),
-        ({"records": -1}, "is no part"),
-        ({"statistics": {"columns": {"x": {"count": 1}}}}, "is no part"),
+        ({"digest": "sha256:zz"}, "the part a: digest: "),
+        ({"records": -1}, "the part a: records: "),
+        ({"statistics": {"columns": {"x": {"count": 1}}}}, "the part a: statistics.columns.x"),
         ({"place": "elsewhere"}, "is stored in default"),
-        ({"surprise": 1}, "is no part"),
+        ({"surprise": 1}, "the part a: surprise: "),
     ],
 )
 def test_what_a_task_says_is_checked(shop: Shop, change: dict[str, object], what: str) -> None:
