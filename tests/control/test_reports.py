@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bushel.control.reports import parse_reports
+from bushel.control.attempt_reports import parse_reports
 from bushel.domain.ids import attempt_id
 from tests.control.lifecycle_world import World, task
 

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from bushel.control.controllers import controllers
+from bushel.control.preemption import live_policy
 from bushel.control.runner import Runner
 from bushel.domain.errors import BushelError
 from bushel.domain.leases import LEASE_SECONDS_DEFAULT
@@ -35,6 +36,11 @@ def main() -> int:
     _log_to_stderr()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before any thread exists, so that all inherit it
     url = options.database_url or options.database_url_file.read_text().strip()
+    try:
+        live_policy()
+    except BushelError as error:
+        log.error("%s", error.message)
+        return 2
     table = controllers(options.state_folder, options.lease_seconds)
     database = Database(url, most_connections=len(table) + _SPARE_CONNECTIONS, name="bushel control")
     try:

@@ -7,7 +7,7 @@ what has ended, changes nothing. An attempt that no agent has started yet is sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,6 +101,14 @@ def stop_attempts(
     return told
 
 
+def make_room(tx: Transaction, jobs: dict[int, LockedJob], orders: Mapping[AttemptKey, Mapping[str, Any]], actor: str) -> None:
+    """Order live attempts of locked jobs to stop for others, each with its job's own grace. The caller writes the jobs.
+
+    `orders` says by attempt what its event tells, its `message` among it.
+    """
+    _stop(tx, jobs, attempts.lock_live(tx, list(orders)), Reason.PREEMPTED, None, actor, None, orders)
+
+
 def stop_jobs(tx: Transaction, jobs: dict[int, LockedJob], reason: Reason, message: str, actor: str) -> None:
     """Cancel locked jobs, those that have not ended, for a cause of the platform's. The caller writes them."""
     _empty(tx, {job_id: job for job_id, job in jobs.items() if not job.ended}, None, reason, message, actor)
@@ -153,31 +161,39 @@ def _stop(
     message: str | None,
     actor: str,
     grace_seconds: float | None,
+    facts: Mapping[AttemptKey, Mapping[str, Any]] | None = None,
 ) -> int:
-    """Order locked attempts to stop; a user's cancellation overrides an earlier reason. `grace_seconds` None: each job's own."""
+    """Order locked attempts to stop; a user's cancellation overrides an earlier reason. `grace_seconds` None: each job's own.
+
+    `facts` are what the events of single attempts tell beside the reason; a `message` among them goes before `message`.
+    """
     rows = [row for row in rows if row["stop_reason"] is None or (row["stop_reason"] != reason == Reason.CANCELLED_BY_USER)]
     if not rows:
         return 0
     versions = clusters.bump(tx, {row["cluster_id"] for row in rows})
     changes = []
     for row in rows:
-        job = jobs[row["job_id"]]
+        job, told = jobs[row["job_id"]], (facts or {}).get(attempts.key_of(row), {})
+        why = told.get("message", message)
         if row["state"] != AttemptState.STOPPING:
             job.move(row["state"], "stopping")
             job.stop_reason = job.stop_reason or reason
+            if told and not job.is_array:
+                job.message = why
         changes.append(
             AttemptChange(
                 attempts.key_of(row),
                 AttemptState.STOPPING,
                 stop_reason=reason,
                 stop_grace_seconds=job.grace_seconds if grace_seconds is None else grace_seconds,
-                message=message,
+                message=why,
                 desired_version=versions[row["cluster_id"]],
             )
         )
         identity = attempt_id(*attempts.key_of(row))
         body = {"version": row["version"] + 1, "state": "stopping", "index": row["index"], "attempt": row["number"], "reason": reason}
-        body |= {"message": message} if message else {}
+        body |= {"message": why} if why else {}
+        body |= told
         tx.emit(Event("attempt.stopping", job.scope_path, f"attempt/{identity}", actor, body, job.id))
     attempts.write(tx, changes)
     return len(rows)

@@ -13,21 +13,18 @@ Guarantees:
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from bushel.control.attempt_reports import LARGEST_USAGE, LONGEST_TEXT, USAGE, Report
 from bushel.control.elements import LockedJob, lock_jobs, write_jobs
-from bushel.control.task_results import ResultRow, TaskResult, parse_result, write_results
+from bushel.control.task_results import ResultRow, TaskResult, write_results
 from bushel.domain.failures import NODE_AT_FAULT, Ending, TaskEnd, ended_for, judge
-from bushel.domain.foreign import LARGEST, clean_text, clean_value
-from bushel.domain.ids import attempt_id, parse_attempt_id
+from bushel.domain.ids import attempt_id
 from bushel.domain.lifecycle import ATTEMPT_TRANSITIONS, AttemptState, Outcome, Reason
 from bushel.domain.ranges import IndexRanges
 from bushel.domain.retry import UNCOUNTED_ATTEMPTS_LIMIT, Final, History, counts_against_owner, decide
@@ -35,45 +32,11 @@ from bushel.store import attempts, clusters, log_streams
 from bushel.store.attempts import Again, AttemptChange, AttemptKey
 from bushel.store.database import SCHEDULE, Event, Transaction
 from bushel.store.log_streams import LogRow
-from bushel.store.logs import LogId
 
-LONGEST_TEXT = 2000
-LONGEST_PROGRESS_BYTES = 16 * 1024
-LARGEST_USAGE = 2**50
-"""A pebibyte; summed over all attempts of a job it still is a 64-bit number."""
+CHECKPOINT_NEWS_SECONDS = 10.0
+"""Of an attempt that saves its work more often than this, some checkpoints are not told of."""
 
 EXCLUDED_NODES_LIMIT = 32
-_LARGEST_INDEX = 2**31 - 1
-_USAGE = ("cpu_seconds", "peak_memory_bytes", "read_bytes", "written_bytes")
-_TEXTS = ("started_at", "ended_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One attempt as its agent sees it, cleaned of what cannot be."""
-
-    key: AttemptKey
-    version: int
-    state: AttemptState
-    tasks: tuple[dict[str, Any], ...]
-    progress: dict[str, Any] | None
-    printed_nothing: bool = False  # its one task has ended, and its log with it
-    result: TaskResult | None = None  # what its first rank wrote of what it came to
-
-    @property
-    def log(self) -> LogRow:
-        """Of an attempt that printed nothing."""
-        return LogRow(LogId(*self.key, 0), size_bytes=0, first_byte=0, ended=True)
-
-
-def parse_reports(reports: Sequence[Mapping[str, Any]]) -> dict[AttemptKey, Report]:
-    """The newest report of each attempt; those that name none or make no sense are left out."""
-    parsed: dict[AttemptKey, Report] = {}
-    for raw in reports:
-        report = _parse(raw)
-        if report is not None and (report.key not in parsed or parsed[report.key].version < report.version):
-            parsed[report.key] = report
-    return parsed
 
 
 def apply_reports(
@@ -143,6 +106,7 @@ class Moves:
         tasks = [task for task in report.tasks if task["rank"] < task_count]
         change = _change(row, after, report, tasks)
         if report.progress is not None:
+            change.checkpointed = after is not AttemptState.ENDED and self._is_news(row, report.progress)
             row["progress"] = report.progress
             if not job.is_array:
                 job.progress, job.dirty = change.progress, True
@@ -167,8 +131,17 @@ class Moves:
                 reason = next((task["reason"] for task in tasks if "reason" in task), None)
                 job.stop_reason = job.stop_reason or reason
             self._tell(f"attempt.{after}", job, row, state=after, reason=reason)
+        if change.checkpointed:
+            self._tell("attempt.checkpoint", job, row, state=after, checkpoint=row["progress"]["checkpoint"])
         change.message = row["message"]
         self._changes.append((change, row))
+
+    def _is_news(self, row: dict[str, Any], progress: Mapping[str, Any]) -> bool:
+        """Whether it names another checkpoint than before, and none was told of lately."""
+        saved, before = progress.get("checkpoint"), (row["progress"] or {}).get("checkpoint")
+        if not isinstance(saved, dict) or saved == before:
+            return False
+        return row["checkpoint_at"] is None or (self._tx.now - row["checkpoint_at"]).total_seconds() >= CHECKPOINT_NEWS_SECONDS
 
     def end(self, row: dict[str, Any], ending: Ending) -> None:
         """The attempt is over, though its agent did not say so."""
@@ -197,6 +170,8 @@ class Moves:
         change.state = AttemptState.ENDED
         change.outcome, change.failure_class, change.reason = ending.outcome, ending.failure, ending.reason
         change.message, change.exit_code, change.signal = ending.message, ending.exit_code, ending.signal
+        if ending.reason is Reason.PREEMPTED and change.message is None:
+            change.message = row["message"]  # for whom
         self._changes.append((change, row))
         history = _history(row, ending)
         ran_seconds = 0.0
@@ -211,7 +186,7 @@ class Moves:
             if result is not None and job.is_stage:
                 self._results.append(result.row(change.key, succeeded=what.outcome is Outcome.SUCCEEDED))
         else:
-            self._once_more(job, row, ending, what.after_seconds, before, one, history)
+            self._once_more(job, row, ending, what.after_seconds, before, one, history, change.message)
         self._tell(
             "attempt.ended",
             job,
@@ -220,7 +195,7 @@ class Moves:
             outcome=ending.outcome,
             failure_class=ending.failure,
             reason=ending.reason,
-            message=ending.message,
+            message=change.message,
             exit_code=ending.exit_code,
             signal=ending.signal,
             rank=ending.rank,
@@ -243,14 +218,22 @@ class Moves:
             job.exit_code = ending.exit_code
 
     def _once_more(
-        self, job: LockedJob, row: dict[str, Any], ending: Ending, after_seconds: float, before: str, one: IndexRanges, history: History
+        self,
+        job: LockedJob,
+        row: dict[str, Any],
+        ending: Ending,
+        after_seconds: float,
+        before: str,
+        one: IndexRanges,
+        history: History,
+        message: str | None,
     ) -> None:
         if after_seconds:
             job.move(before, "delayed")
         else:
             job.requeue(before, one)
         if not job.is_array:
-            job.note = f"attempt {row['number']} {ending.outcome}: {ending.message or ending.reason}"
+            job.note = f"attempt {row['number']} {ending.outcome}: {message or ending.reason}"
         self._again.append(
             Again(
                 attempts.key_of(row),
@@ -260,6 +243,7 @@ class Moves:
                 after_seconds or None,
                 _excluded(row, ending),
                 _checkpoint(row["progress"]) or row["resume_from"],
+                (row["preemptions"] or 0) + (ending.outcome is Outcome.PREEMPTED),
             )
         )
 
@@ -312,7 +296,7 @@ def _checkpoint(progress: Any) -> str | None:
 
 def _usage(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Summed over ranks."""
-    return {name: min(sum(task.get("usage", {}).get(name, 0) for task in tasks), LARGEST_USAGE) for name in _USAGE}
+    return {name: min(sum(task.get("usage", {}).get(name, 0) for task in tasks), LARGEST_USAGE) for name in USAGE}
 
 
 def _times(tasks: Sequence[Mapping[str, Any]], name: str) -> Iterator[datetime]:
@@ -334,62 +318,3 @@ def _task_end(task: Mapping[str, Any]) -> TaskEnd:
         message=task.get("message"),
         ended_at=task.get("ended_at"),
     )
-
-
-def _parse(raw: Mapping[str, Any]) -> Report | None:
-    try:
-        key = parse_attempt_id(str(raw["id"]))
-        state, version = AttemptState(raw["state"]), raw["report_version"]
-    except (KeyError, ValueError):
-        return None
-    if key[1] > _LARGEST_INDEX or key[2] > _LARGEST_INDEX or not _whole(version, LARGEST):
-        return None
-    tasks: dict[int, dict[str, Any]] = {}
-    for task in raw.get("tasks", ()):
-        if _whole(task.get("rank"), _LARGEST_INDEX) and str(task.get("state")) in _TASK_STATES:
-            tasks.setdefault(task["rank"], _clean_task(task))
-    printed_nothing = state is AttemptState.ENDED and [task.get("log_bytes") for task in raw.get("tasks", ())] == [0]
-    said = next((task["result"] for task in raw.get("tasks", ()) if task.get("result") is not None), None)
-    result = parse_result(said) if state is AttemptState.ENDED else None
-    cleaned = tuple(tasks[rank] for rank in sorted(tasks))
-    return Report(key, version, state, cleaned, _clean_progress(raw.get("progress")), printed_nothing, result)
-
-
-_TASK_STATES = frozenset(AttemptState)
-_REASONS = frozenset(Reason)
-
-
-def _clean_task(task: Mapping[str, Any]) -> dict[str, Any]:
-    clean: dict[str, Any] = {"rank": task["rank"], "state": task["state"]}
-    for name in _TEXTS:
-        if isinstance(task.get(name), str):
-            clean[name] = clean_text(task[name], 64)
-    if _whole(task.get("exit_code"), 255):
-        clean["exit_code"] = task["exit_code"]
-    if _whole(task.get("signal"), 64):
-        clean["signal"] = task["signal"]
-    if str(task.get("reason")) in _REASONS:
-        clean["reason"] = task["reason"]
-    if isinstance(task.get("message"), str) and task["message"]:
-        clean["message"] = clean_text(task["message"], LONGEST_TEXT)
-    usage = task.get("usage")
-    if isinstance(usage, Mapping):
-        clean["usage"] = {
-            name: round(usage[name], 3) if name == "cpu_seconds" else int(usage[name]) for name in _USAGE if _amount(usage.get(name))
-        }
-    return clean
-
-
-def _clean_progress(progress: Any) -> dict[str, Any] | None:
-    if not isinstance(progress, dict):
-        return None
-    clean = clean_value(progress)
-    return clean if len(json.dumps(clean)) <= LONGEST_PROGRESS_BYTES else None
-
-
-def _whole(value: Any, largest: int) -> bool:
-    return type(value) is int and 0 <= value <= largest
-
-
-def _amount(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= LARGEST_USAGE

@@ -1,4 +1,4 @@
-"""Placing work: the snapshot is brought up to date, a plan is made of it, and what it starts is committed.
+"""Placing work: the snapshot is brought up to date, a plan is made of it, what it starts is committed, then what it stops.
 
 Guarantees:
 
@@ -20,6 +20,7 @@ from datetime import datetime
 
 from bushel.control.elements import LockedJob, lock_jobs, write_jobs
 from bushel.control.kernels import compile_meanwhile
+from bushel.control.preemption import ACTOR, evict, live_policy
 from bushel.control.snapshot import SnapshotKeeper
 from bushel.domain.failpoints import reach
 from bushel.domain.ids import attempt_id
@@ -31,8 +32,6 @@ from bushel.scheduling.plan import Policy, Start, plan
 from bushel.store import scheduling as store
 from bushel.store.database import SCHEDULE, Database, Event, Transaction, cluster_topic
 from bushel.store.leases import Lease
-
-ACTOR = "controller/schedule"
 
 COMMIT_LIMIT = 500
 """Most elements that one transaction starts: it holds the rows of their jobs and of their clusters."""
@@ -51,13 +50,13 @@ class Scheduler:
     def __init__(self, database: Database, lease: Lease, policy: Policy | None = None) -> None:
         self._database = database
         self._lease = lease
-        self._policy = policy or Policy()
+        self._policy = policy or live_policy()
         self._keeper = SnapshotKeeper(database)
         self._planned_revision = -1
         self._revisit_at_seconds: float | None = None
 
     def step(self) -> int:
-        """Start what can start now. How many elements; nothing is planned when nothing has changed."""
+        """Start what can start now, and stop what has to make room. How many elements; nothing is planned when nothing has changed."""
         snapshot = self._keeper.refresh()
         if not self._due(snapshot.revision, self._keeper.now):
             return 0
@@ -66,9 +65,10 @@ class Scheduler:
         self._planned_revision = snapshot.revision
         self._revisit_at_seconds = made.revisit_at_seconds
         started = sum(self._commit(made.starts[first : first + COMMIT_LIMIT]) for first in range(0, len(made.starts), COMMIT_LIMIT))
-        if started == len(made.starts) and made.complete:
+        stopped = evict(self._database, self._lease, self._keeper, made.evictions) if started == len(made.starts) else 0
+        if started == len(made.starts) and stopped == len(made.evictions) and made.complete:
             self._planned_revision = snapshot.revision  # what the plan did itself is nothing new to it
-        return started
+        return started + stopped
 
     def _due(self, revision: int, now: datetime) -> bool:
         return revision != self._planned_revision or (self._revisit_at_seconds is not None and now.timestamp() >= self._revisit_at_seconds)
@@ -89,6 +89,7 @@ def commit(database: Database, lease: Lease, keeper: SnapshotKeeper, starts: Seq
         StaleEpoch: somebody else leads; nothing was written.
     """
     fleet = keeper.snapshot.fleet
+    attempts: list[LiveAttempt] = []
     with database.transaction() as tx:
         lease.require(tx)
         jobs = lock_jobs(tx, {start.job_id for start in starts}, with_pending=True)
@@ -98,6 +99,9 @@ def commit(database: Database, lease: Lease, keeper: SnapshotKeeper, starts: Seq
         possible = [start for start in possible if start.cluster_id in versions]
         if possible:
             numbers = _insert(tx, possible, versions)
+            again = store.preemptions(tx, sorted({job_id for (job_id, _), number in numbers.items() if number > 1}))
+            since = tx.now.timestamp()
+            attempts = [keeper.attempt_of(start, since, again.get((start.job_id, start.index), 0)) for start in possible]
             _tell(tx, possible, numbers, jobs, fleet)
             for job_id, indices in _by_job(possible).items():
                 jobs[job_id].start(indices)
@@ -106,7 +110,7 @@ def commit(database: Database, lease: Lease, keeper: SnapshotKeeper, starts: Seq
         for cluster_id in versions:
             tx.wake(cluster_topic(cluster_id))
         reach("schedule.before_commit")
-    _take_over(keeper, possible, jobs)
+    _take_over(keeper, possible, attempts, jobs)
     if unknown:
         keeper.forget()
     return len(possible)
@@ -194,10 +198,10 @@ def _by_job(starts: Sequence[Start]) -> dict[int, IndexRanges]:
     return {job_id: IndexRanges.of_indices(some) for job_id, some in indices.items()}
 
 
-def _take_over(keeper: SnapshotKeeper, starts: list[Start], jobs: dict[int, LockedJob]) -> None:
+def _take_over(keeper: SnapshotKeeper, starts: list[Start], attempts: list[LiveAttempt], jobs: dict[int, LockedJob]) -> None:
     started = _by_job(starts)
     keeper.started(
-        (LiveAttempt(start.job_id, start.index, start.queue_id, start.runs) for start in starts),
+        attempts,
         (
             (
                 job_id,

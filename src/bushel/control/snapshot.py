@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bushel.domain.ids import encode_job_id
+from bushel.domain.job import JobShape
+from bushel.domain.lifecycle import FailureClass
 from bushel.domain.ranges import IndexRanges
+from bushel.scheduling.decisions import Start
 from bushel.scheduling.entities import ONE_ELEMENT, Cluster, LiveAttempt, Node, Queue, ReadyJob, Run, ShapeClass
 from bushel.scheduling.snapshot import Snapshot
 from bushel.store import scheduling as store
@@ -29,13 +32,20 @@ NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 _SHAPES_LIMIT = 10_000
 
+_OF_THE_ATTEMPT_ALONE = ("attempt.stopping", "attempt.checkpoint")
+"""Events after which its job may start what it could start before."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownShape:
+    """`preemptible`: who is stopped for others may run again."""
+
     shape: ShapeClass
     array_limit: int | None
+    preemptible: bool
+    expected_seconds: float
 
 
 class SnapshotKeeper:
@@ -48,6 +58,7 @@ class SnapshotKeeper:
         self._moment: str | None = None
         self._shapes: dict[str, KnownShape | None] = {}
         self._array_limits: dict[int, int] = {}
+        self._firm: set[int] = set()  # of the jobs that may start, those that may not be stopped for others
         self._own_versions: dict[int, int] = {}
 
     def refresh(self) -> Snapshot:
@@ -68,6 +79,30 @@ class SnapshotKeeper:
     def array_limit(self, job_id: int) -> int | None:
         return self._array_limits.get(job_id)
 
+    def attempt_of(self, start: Start, started_seconds: float, preemptions: int = 0) -> LiveAttempt:
+        """What a planned start comes to once it is committed."""
+        job = self.snapshot.lines.job(start.job_id)
+        if job is None:
+            raise LookupError(start.job_id)
+        return LiveAttempt(
+            start.job_id,
+            start.index,
+            start.queue_id,
+            start.runs,
+            job.shape,
+            job.priority,
+            started_seconds,
+            job.expected_seconds,
+            preemptions=preemptions,
+            preemptible=job.id not in self._firm,
+        )
+
+    def stopping(self, elements: Iterable[tuple[int, int]]) -> None:
+        """Take over that these were just told to stop, before the events of that come back."""
+        for name in elements:
+            if name in self.snapshot.fleet.attempts:
+                self.snapshot.put_attempt(replace(self.snapshot.fleet.attempts[name], stopping=True))
+
     def started(
         self, attempts: Iterable[LiveAttempt], jobs: Iterable[tuple[int, int, IndexRanges, int]], counts: Mapping[int, int]
     ) -> None:
@@ -85,21 +120,11 @@ class SnapshotKeeper:
                 remove.append(job_id)
             else:
                 exclusions = {index: nodes for index, nodes in job.exclusions.items() if index in pending}
-                put.append(ReadyJob(job_id, job.queue_id, job.shape, job.priority, job.submitted_seconds, startable, pending, exclusions))
+                put.append(replace(job, startable=startable, pending=pending, exclusions=exclusions))
         self.snapshot.change_jobs(put, remove)
         for cluster_id, count in counts.items():
             cluster = self.snapshot.fleet.clusters[cluster_id]
-            self.snapshot.put_cluster(
-                Cluster(
-                    cluster.id,
-                    cluster.name,
-                    cluster.site,
-                    cluster.epoch,
-                    cluster.alive,
-                    cluster.containers,
-                    cluster.started_count + count,
-                )
-            )
+            self.snapshot.put_cluster(replace(cluster, started_count=cluster.started_count + count))
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -108,13 +133,13 @@ class SnapshotKeeper:
         self.snapshot = Snapshot()
         self.snapshot.revision = revision + 1
         self._array_limits.clear()
+        self._firm.clear()
         self._own_versions.clear()
         self._put_clusters(store.clusters(tx))
         self._put_nodes(store.nodes(tx))
         for row in store.queues(tx):
             self.snapshot.put_queue(_queue(row))
-        for row in store.live_attempts(tx):
-            self.snapshot.put_attempt(_attempt(row))
+        self._put_attempts(tx, store.live_attempts(tx))
         self.snapshot.change_jobs(self._ready_jobs(store.ready_jobs(tx), store.exclusions(tx)))
 
     def _follow(self, tx: Transaction, moment: str) -> None:
@@ -161,6 +186,8 @@ class SnapshotKeeper:
                 nodes.add((cluster, name))
         elif kind == "attempt.starting" and (job_id, index) in self.snapshot.fleet.attempts:
             pass  # our own commit, taken over at once
+        elif kind in _OF_THE_ATTEMPT_ALONE:
+            elements.add((job_id, index))
         elif kind == "job.starting" and (change["version"] or 0) <= self._own_versions.get(job_id, -1):
             self._own_versions.pop(job_id, None)
         else:
@@ -181,8 +208,19 @@ class SnapshotKeeper:
         live = {(row["job_id"], row["index"]): row for row in store.live_attempts(tx, sorted(elements))}
         for job_id, index in elements - set(live):
             self.snapshot.remove_attempt(job_id, index)
-        for row in live.values():
-            self.snapshot.put_attempt(_attempt(row))
+        self._put_attempts(tx, live.values())
+
+    def _put_attempts(self, tx: Transaction, rows: Collection[dict[str, Any]]) -> None:
+        known = self.snapshot.fleet.attempts
+        shapes = store.shapes(tx, sorted({row["job_id"] for row in rows if (row["job_id"], row["index"]) not in known}))
+        for row in rows:
+            before = known.get((row["job_id"], row["index"]))
+            if before is not None and before.started_seconds == row["started_seconds"]:  # the same attempt, of which little can change
+                changed = {name: row[name] for name in ("checkpoint_seconds", "stopping")}
+                self.snapshot.put_attempt(replace(before, **changed))
+            else:
+                text = shapes.get(row["job_id"]) or store.shapes(tx, [row["job_id"]])[row["job_id"]]
+                self.snapshot.put_attempt(_attempt(row, self._shape(text, row["job_id"])))
 
     def _read_jobs(self, tx: Transaction, job_ids: set[int]) -> None:
         ids = sorted(job_ids)
@@ -190,6 +228,7 @@ class SnapshotKeeper:
         gone = job_ids - {job.id for job in ready}
         for job_id in gone:
             self._array_limits.pop(job_id, None)
+            self._firm.discard(job_id)
             self._own_versions.pop(job_id, None)
         self.snapshot.change_jobs(ready, gone)
 
@@ -217,6 +256,8 @@ class SnapshotKeeper:
                 continue
             if known.array_limit is not None:
                 self._array_limits[row["id"]] = known.array_limit
+            if not known.preemptible:
+                self._firm.add(row["id"])
             startable = self._startable(row["id"], row["pending_count"], row["live_count"])
             if startable > 0:
                 pending = ONE_ELEMENT if row["pending"] == "{[0,1)}" else IndexRanges.from_postgres(row["pending"])
@@ -230,6 +271,8 @@ class SnapshotKeeper:
                         startable,
                         pending,
                         exclusions.get(row["id"], {}),
+                        known.expected_seconds,
+                        row["submitter"],
                     )
                 )
         return ready
@@ -245,18 +288,24 @@ class SnapshotKeeper:
                 self._shapes.clear()
             try:
                 shape = compile_job(json.loads(text))
-                self._shapes[text] = KnownShape(ShapeClass.of(shape), shape.array_limit)
+                self._shapes[text] = KnownShape(ShapeClass.of(shape), shape.array_limit, _preemptible(shape), shape.expected_seconds)
             except (LookupError, TypeError, ValueError):
                 log.exception("the document of job %s cannot be planned", encode_job_id(job_id))
                 self._shapes[text] = None
         return self._shapes[text]
 
 
+def _preemptible(shape: JobShape) -> bool:
+    """Whether an element that is stopped for others is queued again."""
+    return shape.retry.attempts > 1 and FailureClass.PREEMPTED in shape.retry.on
+
+
 def _queue(row: dict[str, Any]) -> Queue:
-    return Queue(row["id"], row["name"], row["parent_id"], row["weight"], row["resource_quota"])
+    return Queue(**{**row, "lending": row["lending"] or None, "borrowing": row["borrowing"] or None})
 
 
-def _attempt(row: dict[str, Any]) -> LiveAttempt:
+def _attempt(row: dict[str, Any], known: KnownShape | None) -> LiveAttempt:
+    """`known` None: of a document that cannot be understood; it is left alone."""
     runs = tuple(
         Run(
             part["group"],
@@ -268,4 +317,17 @@ def _attempt(row: dict[str, Any]) -> LiveAttempt:
         )
         for part in row["placement"]
     )
-    return LiveAttempt(row["job_id"], row["index"], row["queue_id"], runs)
+    return LiveAttempt(
+        row["job_id"],
+        row["index"],
+        row["queue_id"],
+        runs,
+        known.shape if known else None,
+        row["priority"],
+        row["started_seconds"],
+        known.expected_seconds if known else None,
+        row["checkpoint_seconds"],
+        row["preemptions"],
+        known.preemptible if known else False,
+        row["stopping"],
+    )

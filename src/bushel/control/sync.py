@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bushel.control.attempt_reports import parse_reports
 from bushel.control.fleet import apply_nodes, operator_path
-from bushel.control.reports import apply_reports, end_empty_logs, parse_reports
+from bushel.control.reports import apply_reports, end_empty_logs
 from bushel.control.secrets import reveal
 from bushel.control.stage_context import contexts
 from bushel.domain.errors import Conflict, NotFound, StaleEpoch

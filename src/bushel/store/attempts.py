@@ -41,8 +41,9 @@ _OF_OLD_EPOCHS = """
 """
 
 _LOCKED_COLUMNS = """
-    a.job_id, a.index, a.number, a.cluster_id, a.state, a.stop_reason, a.message, a.placement, a.progress, a.started_at, a.version,
-    a.report_version, a.desired_version, r.counted_failures, r.uncounted_failures, r.checkpoints, r.excluded_nodes, r.resume_from
+    a.job_id, a.index, a.number, a.cluster_id, a.state, a.stop_reason, a.message, a.placement, a.progress, a.started_at, a.checkpoint_at,
+    a.version, a.report_version, a.desired_version, r.counted_failures, r.uncounted_failures, r.checkpoints, r.excluded_nodes,
+    r.resume_from, r.preemptions
 """
 
 _LOCK = f"""
@@ -78,30 +79,31 @@ _WRITE = f"""
         failure_class = n.failure_class, reason = n.reason, message = n.message, exit_code = n.exit_code, signal = n.signal,
         tasks = coalesce(n.tasks, a.tasks), usage = coalesce(n.usage, a.usage), progress = coalesce(n.progress, a.progress),
         desired_version = coalesce(n.desired_version, a.desired_version), report_version = coalesce(n.report_version, a.report_version),
-        started_at = {_STARTED_AT},
+        checkpoint_at = case when n.checkpointed then now() else a.checkpoint_at end, started_at = {_STARTED_AT},
         ended_at = case when n.state = 'ended' then greatest(coalesce({_of_agent("n.ended_at")}, now()), {_STARTED_AT}) end,
         version = a.version + n.steps
     from unnest(%s::bigint[], %s::int[], %s::int[], %s::jsonb[]) k (job_id, index, number, change)
          cross join lateral jsonb_to_record(k.change) n (
              state text, stop_reason text, stop_grace_seconds double precision, outcome text, failure_class text, reason text,
              message text, exit_code int, signal int, tasks jsonb, usage jsonb, progress jsonb, desired_version bigint,
-             report_version bigint, started boolean, started_at timestamptz, ended_at timestamptz, steps int
+             report_version bigint, started boolean, started_at timestamptz, ended_at timestamptz, steps int, checkpointed boolean
          )
     where a.job_id = k.job_id and a.index = k.index and a.number = k.number
 """
 
 _AGAIN = """
     insert into retries (
-        job_id, index, attempts, counted_failures, uncounted_failures, checkpoints, due_at, excluded_nodes, resume_from
+        job_id, index, attempts, counted_failures, uncounted_failures, checkpoints, due_at, excluded_nodes, resume_from, preemptions
     )
     select n.job_id, n.index, n.attempts, n.counted, n.uncounted, n.checkpoints, now() + make_interval(secs => n.after_seconds),
-           n.excluded::bigint[], n.resume_from
-    from unnest(%s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::double precision[], %s::text[], %s::text[])
-         n (job_id, index, attempts, counted, uncounted, checkpoints, after_seconds, excluded, resume_from)
+           n.excluded::bigint[], n.resume_from, n.preemptions
+    from unnest(%s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::double precision[], %s::text[], %s::text[],
+                %s::int[])
+         n (job_id, index, attempts, counted, uncounted, checkpoints, after_seconds, excluded, resume_from, preemptions)
     on conflict (job_id, index) do update set
         attempts = excluded.attempts, counted_failures = excluded.counted_failures, uncounted_failures = excluded.uncounted_failures,
         checkpoints = excluded.checkpoints, due_at = excluded.due_at, excluded_nodes = excluded.excluded_nodes,
-        resume_from = excluded.resume_from
+        resume_from = excluded.resume_from, preemptions = excluded.preemptions
 """
 
 _DESIRED = """
@@ -142,6 +144,7 @@ class AttemptChange:
     started_at: datetime | None = None  # by the agent's clock, as ended_at
     ended_at: datetime | None = None
     steps: int = 1  # how many states it went on by
+    checkpointed: bool = False  # it told of a checkpoint
 
 
 _CHANGED = tuple(field.name for field in fields(AttemptChange) if field.name != "key")
@@ -158,6 +161,7 @@ class Again:
     after_seconds: float | None
     excluded_nodes: Sequence[int]
     resume_from: str | None
+    preemptions: int
 
 
 def key_of(row: dict[str, Any]) -> AttemptKey:
@@ -228,6 +232,7 @@ def write_again(tx: Transaction, again: Sequence[Again]) -> None:
             [one.after_seconds for one in again],
             ["{" + ",".join(map(str, one.excluded_nodes)) + "}" for one in again],
             [one.resume_from for one in again],
+            [one.preemptions for one in again],
         ],
     )
 

@@ -26,13 +26,18 @@ _NODES = """
     from nodes n join clusters c on c.id = n.cluster_id where c.removed_at is null
 """
 
-_QUEUES = "select id, name, parent_id, weight, resource_quota from queues"
+_QUEUES = """
+    select q.id, q.name, q.parent_id, q.weight, q.resource_quota as quota, q.guarantee, q.lending, q.borrowing
+    from queues q
+"""
 
 # What decides where a job fits, as one text: equal texts are parsed once.
-_JOBS = """
+_SHAPE = "(j.spec - '{run,env,setup,workdir,name,labels,secrets,after,project,queue,hold,stage}'::text[])::text as shape"
+
+_JOBS = f"""
     select j.id, j.queue_id, j.priority, j.version, extract(epoch from j.submitted_at)::double precision as submitted_seconds,
            j.pending::text as pending, j.pending_count, j.starting_count + j.running_count + j.stopping_count as live_count,
-           (j.spec - '{run,env,setup,workdir,name,labels,secrets,after,project,queue,hold,stage}'::text[])::text as shape
+           j.submitter_id::text as submitter, {_SHAPE}
     from jobs j
     where j.ended_at is null and j.pending_count > 0 and not j.user_hold and j.unmet = 0 and not j.cancelling
 """
@@ -42,9 +47,14 @@ _EXCLUSIONS = """
     where r.excluded_nodes <> '{}' and (select j.ended_at is null and j.pending @> r.index from jobs j where j.id = r.job_id)
 """  # no join: of that, PostgreSQL may begin with all of the jobs
 
-_ATTEMPTS = "select a.job_id, a.index, a.queue_id, a.placement from attempts a"
+_ATTEMPTS = """
+    select a.job_id, a.index, a.queue_id, a.placement, j.priority, a.state = 'stopping' as stopping,
+           extract(epoch from a.created_at)::double precision as started_seconds,
+           extract(epoch from a.checkpoint_at)::double precision as checkpoint_seconds, coalesce(r.preemptions, 0) as preemptions
+    from attempts a join jobs j on j.id = a.job_id left join retries r on r.job_id = a.job_id and r.index = a.index
+"""
 
-_UNINTERESTING = ["attempt.running", "job.running", "attempt.stopping"]
+_UNINTERESTING = ["attempt.running", "job.running"]
 """They move nothing that a plan looks at."""
 
 _CHANGES = """
@@ -85,7 +95,7 @@ def nodes(tx: Transaction, names: Sequence[tuple[str, str]] | None = None) -> li
 
 
 def queues(tx: Transaction, ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    return tx.all(_QUEUES) if ids is None else tx.all(f"{_QUEUES} where id = any(%s)", (list(ids),))
+    return tx.all(_QUEUES) if ids is None else tx.all(f"{_QUEUES} where q.id = any(%s)", (list(ids),))
 
 
 def ready_jobs(tx: Transaction, ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
@@ -102,8 +112,30 @@ def live_attempts(tx: Transaction, elements: Sequence[tuple[int, int]] | None = 
     """All, or those of these (job, index)."""
     if elements is None:
         return tx.all(f"{_ATTEMPTS} where a.state <> 'ended'")
-    query = f"{_ATTEMPTS} join unnest(%s::bigint[], %s::int[]) e (job_id, index) using (job_id, index) where a.state <> 'ended'"
+    query = f"{_ATTEMPTS} where (a.job_id, a.index) in (select * from unnest(%s::bigint[], %s::int[])) and a.state <> 'ended'"
     return tx.all(query, ([job_id for job_id, _ in elements], [index for _, index in elements]))
+
+
+def shapes(tx: Transaction, job_ids: Sequence[int]) -> dict[int, str]:
+    """What decides where a job fits, of each of these, as `ready_jobs` has it."""
+    rows = tx.all(f"select j.id, {_SHAPE} from jobs j where j.id = any(%s)", (list(job_ids),)) if job_ids else []
+    return {row["id"]: row["shape"] for row in rows}
+
+
+def preemptions(tx: Transaction, job_ids: Sequence[int]) -> dict[tuple[int, int], int]:
+    """How often elements of these jobs were stopped for others, by job and index; those that never were are left out."""
+    query = "select job_id, index, preemptions from retries where job_id = any(%s) and preemptions > 0"
+    return {(row["job_id"], row["index"]): row["preemptions"] for row in tx.all(query, (list(job_ids),))} if job_ids else {}
+
+
+def live_numbers(tx: Transaction, elements: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The numbers of the live attempts of these (job, index) that were not told to stop. Their jobs must be locked."""
+    query = """
+        select a.job_id, a.index, a.number from attempts a join unnest(%s::bigint[], %s::int[]) e (job_id, index) using (job_id, index)
+        where a.state in ('starting', 'running')
+    """
+    rows = tx.all(query, ([job_id for job_id, _ in elements], [index for _, index in elements])) if elements else []
+    return {(row["job_id"], row["index"]): row["number"] for row in rows}
 
 
 _PLACE_CLUSTER = """
