@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bushel.control import stage_endings
+from bushel.control.canary import canary_of
 from bushel.control.cancel import stop_jobs
 from bushel.control.elements import lock_jobs, write_jobs
 from bushel.control.open_partitions import open_ready
@@ -155,14 +156,19 @@ def advance(tx: Transaction, run: RunState) -> None:
     note_results(tx, run)
     if run.live:
         _stop_if_due(tx, run)
+    canary = canary_of(run)
     for stage in run.stages.values():
         if stage.row["set_id"] is None and not stage.ended:
             stage_endings.find_partitions(tx, run, stage)
         if not stage.ended:
             _gather(tx, run, stage)
-            if stage.row["set_id"] is not None and not stage.late and all(one.job.ended for one in stage.jobs):
+            whole = stage.row["set_id"] is not None and not stage.late and all(one.job.ended for one in stage.jobs)
+            if whole and not (canary and canary.keeps_open(stage)):
                 stage_endings.close_stage(tx, run, stage, ACTOR)
     stage_endings.make_waiting_jobs(tx, run, ACTOR)
+    if canary is not None and (stop := canary.step(tx, ACTOR)):
+        stop_run(tx, run, *stop, ACTOR)
+        run.again = True
     if run.live and not run.paused:
         open_ready(tx, run)
     _write(tx, run)

@@ -42,8 +42,11 @@ def commit(
     inputs: Sequence[Mapping[str, Any]],
     produced_by: Mapping[str, Any],
     actor: str,
+    withheld: bool = False,
 ) -> dict[str, Any]:
-    """The version, as a row. `parts` are names and descriptors in order; `inputs` are rows of versions.
+    """The version, as a row; the current one unless it is `withheld`.
+
+    `parts` are names and descriptors in order; `inputs` are rows of versions.
 
     Raises:
         InvalidDocument: a descriptor is none, or names a place that the data set does not use.
@@ -57,12 +60,14 @@ def commit(
     digest = version_digest(header, ((row[0], f"sha256:{row[1].hex()}") for row in gathered.rows))
     known = datasets.version(tx, dataset_id, digest=digest)
     if known is not None:
-        datasets.make_current(tx, dataset_id, known["number"])
+        if not withheld:
+            datasets.make_current(tx, dataset_id, known["number"])
         return known
     made = datasets.insert_version(
         tx,
         dataset_id,
         {**header, "digest": digest, "places": lies_in, "produced_by": dict(produced_by), "committed_by": actor},
+        withheld=withheld,
     )
     reach("dataset_commit.after_version")
     datasets.insert_parts(tx, made["id"], gathered.rows)

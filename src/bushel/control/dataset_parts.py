@@ -93,8 +93,11 @@ def commit_parts(
     produced_by: Mapping[str, Any],
     inputs: Sequence[tuple[str, int]] = (),
     actor: str = "controller/pipelines",
+    withheld: bool = False,
 ) -> dict[str, Any]:
     """One version of `dataset` out of the parts of a stage: (partition, what its task said of the output), in the order of partitions.
+
+    `withheld`: it has a number, and is not the current one before it is published.
 
     Raises:
         NotFound: the data set or an input is not there.
@@ -102,7 +105,7 @@ def commit_parts(
     """
     found = dataset_in(tx, project_path, dataset, project_id=project_id)
     rows = [selected(tx, dataset_in(tx, project_path, name, project_id=project_id), str(number), deleted=True) for name, number in inputs]
-    row = commit(tx, found["id"], parts, inputs=rows, produced_by=produced_by, actor=actor)
+    row = commit(tx, found["id"], parts, inputs=rows, produced_by=produced_by, actor=actor, withheld=withheld)
     return {"dataset": dataset, "version": row["number"], "digest": f"sha256:{bytes(row['digest']).hex()}"}
 
 

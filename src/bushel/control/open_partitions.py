@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from bushel.control.canary import canary_of
 from bushel.control.result_keys import find_results, input_digests, key_of, may_be_shared, write_results
 from bushel.control.run_state import IN_FLIGHT, RunState, StageJob, StageState
 from bushel.domain.ranges import IndexRanges
@@ -60,21 +61,24 @@ def _room_of_stage(stage: StageState) -> int:
 def open_ready(tx: Transaction, run: RunState) -> None:
     """Later stages first: what is begun is brought to its end."""
     room = _Room(run)
+    canary = canary_of(run)
     for stage in reversed(run.stages.values()):
         shared = may_be_shared(stage.definition)
+        allowed = None if canary is None else canary.openable(stage)
         for one in stage.jobs:
-            if not one.ready:
+            ready = one.ready if allowed is None else one.ready & allowed
+            if not ready:
                 continue
             left = room.left(one, stage)
             if not shared:
-                _open(one, stage, one.ready.first(left), room)
+                _open(one, stage, ready.first(left), room)
                 continue
-            chosen = one.ready.first(min(left, BATCH))
+            chosen = ready.first(min(left, BATCH))
             if chosen:
                 done = take_over(tx, run, stage, one, chosen)
                 one.ready = one.ready - done
                 _open(one, stage, chosen - done, room)
-                run.again = run.again or (bool(one.ready) and (bool(done) or len(chosen) == BATCH))
+                run.again = run.again or (bool(ready - chosen) and (bool(done) or len(chosen) == BATCH))
 
 
 def _open(one: StageJob, stage: StageState, chosen: IndexRanges, room: _Room) -> None:

@@ -20,6 +20,7 @@ from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument, NotFou
 from bushel.domain.lifecycle import Reason
 from bushel.domain.principal import Principal
 from bushel.domain.ranges import IndexRanges
+from bushel.spec.canary import APPROVED, FAILED
 from bushel.spec.pipeline_canonical import ONCE, PIPELINE_PARTITIONS, space_of
 from bushel.store import jobs, partitions, pipelines, runs
 from bushel.store.database import Transaction
@@ -144,6 +145,36 @@ def rerun(tx: Transaction, principal: Principal, run_id: int, redo: Redo | None 
     again = plan_again(tx, base, document, redo)
     parameters = {name: value for name, value in base["parameters"].items() if name in document.get("parameters", {})}
     return begin(tx, principal, pipeline, document, chosen, base["queue_id"], parameters=parameters, backfill=base["backfill"], again=again)
+
+
+def approve(tx: Transaction, principal: Principal, run_id: int, message: str) -> int:
+    """Let a run go on whose canary's gates did not hold. The id of the run that does so: of the same version, with the same inputs,
+    and all that the sample did stands.
+
+    Raises:
+        Conflict: there is nothing to let pass.
+    """
+    base = _lock(tx, principal, run_id)
+    principal.may("job:submit", base["project"], f"project {base['project']}")
+    name, canary = f"run {base['number']} of {base['pipeline']}", base["canary"]
+    if canary is None or canary["state"] != FAILED or base["reason"] != "canary_failed":
+        raise Conflict(f"no gate of a canary stopped {name}", suggestion=f"bushel pipeline get {base['pipeline']} --run {base['number']}")
+    if base["ended_at"] is None:
+        raise Conflict(f"{name} is still stopping: try again in a moment")
+    pipeline = pipelines.find(tx, [base["project_id"]], base["pipeline"])[0]
+    document = pipelines.document(tx, pipeline["id"], base["version"]) or {}
+    again = plan_again(tx, base, document, Redo())
+    again.told = {"approved": message}
+    again.canary = {**canary, "state": APPROVED, "approved": {"by": principal.name, "message": message, "run": base["number"]}}
+    again.inputs = base["inputs"]
+    broken = [one["gate"] for one in canary["outcomes"] if not one["holds"]]
+    identity = f"run/{base['pipeline']}/{base['number']}"
+    audit(tx, principal, "run:approve", identity, base["project"], message=message, gates=broken, version=base["version"])
+    tx.emit(run_event("run.approved", base, principal.name, message=message, gates=broken))
+    return begin(
+        tx, principal, pipeline, document, base["version"], base["queue_id"],
+        parameters=base["parameters"], backfill=base["backfill"], again=again,
+    )  # fmt: skip
 
 
 def plan_again(tx: Transaction, base: Mapping[str, Any], document: Mapping[str, Any], redo: Redo) -> Again:

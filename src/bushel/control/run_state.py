@@ -103,6 +103,7 @@ class RunState:
     again: bool = False  # there is more to do than one step did
     siblings: list[RunState] = field(default_factory=list)  # all loaded runs of the pipeline, itself too
     sets: dict[str, tuple[int, int]] = field(default_factory=dict)  # space → set and count, of those made in this step
+    canary: Any = None  # see `canary.canary_of`
 
     @property
     def live(self) -> bool:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from bushel.control.audit import audit
+from bushel.control.canary_measures import new_canary
 from bushel.control.elements import PIPELINES
 from bushel.control.result_keys import stage_parts
 from bushel.control.stage_jobs import NewStage, make_jobs
@@ -75,6 +76,8 @@ class Again:
     sets: dict[str, int] = field(default_factory=dict)  # space → the set that it has in common
     stages: dict[str, tuple[int, IndexRanges, IndexRanges]] = field(default_factory=dict)  # id of the base's stage, carried, left out
     told: dict[str, Any] = field(default_factory=dict)
+    canary: dict[str, Any] | None = None  # where its gates were let pass
+    inputs: dict[str, Any] | None = None  # what stages read and write, where that has to be what it was
 
 
 def known_partitions(tx: Transaction, document: Mapping[str, Any], space: str) -> Known | None:
@@ -142,8 +145,9 @@ def begin(
         "base_id": again.base_id if again else None,
         "backfill": backfill,
         "parameters": settled,
-        "inputs": {name: stage.told() for name, stage in resolved.items()},
+        "inputs": again.inputs if again and again.inputs is not None else {name: stage.told() for name, stage in resolved.items()},
         "redo": again.told if again else {},
+        "canary": again.canary if again and again.canary else new_canary(tx, pipeline["project_id"], document),
         "deadline_at": tx.now + timedelta(seconds=deadline) if deadline else None,
     }
     run["id"] = runs.insert(tx, run)

@@ -13,6 +13,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bushel.control.canary import canary_of
 from bushel.control.result_keys import sources
 from bushel.control.run_state import ENDED, RunState, StageState
 from bushel.control.runs import Known, write_set
@@ -44,12 +45,16 @@ def close_stage(tx: Transaction, run: RunState, stage: StageState, actor: str) -
     elif cancelled:
         stage.set_state("cancelled", f"{cancelled:,} of {stage.count:,} partitions of {stage.name} were not done")
     else:
+        canary = canary_of(run)
+        if canary is not None and canary.withholds(stage):
+            stage.set_state("cancelled", f"what {stage.name} made is not published: the gates of the canary did not hold")
+            return
         stage.set_state("succeeded")
         if stage.definition.get("outputs"):
-            _commit(tx, run, stage, actor)
+            _commit(tx, run, stage, actor, withheld=canary is not None and canary.pending)
 
 
-def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str) -> None:
+def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str, *, withheld: bool) -> None:
     module = data_sets()
     if module is None:
         return
@@ -71,6 +76,7 @@ def _commit(tx: Transaction, run: RunState, stage: StageState, actor: str) -> No
                 produced_by=produced_by,
                 inputs=read,
                 actor=actor,
+                withheld=withheld,
             )
             made[name] = module.resolve_input(tx, reader, row["project"], f"{written}@{version['version']}") | version
     except (InvalidDocument, Conflict) as error:

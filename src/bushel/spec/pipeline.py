@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Required
 from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
+from bushel.spec.canary import Canary, ColumnGates, Gates, SampleGates
 from bushel.spec.fields import (
     TIME_LIMIT_LONGEST_SECONDS,
     Duration,
@@ -206,6 +207,7 @@ class PipelineDocument(TypedDict, total=False):
     backfill_priority: Annotated[Priority, Field(description="Of back-fills; below that of fresh data. Default low.")]
     deadline: Annotated[float, Duration(1, TIME_LIMIT_LONGEST_SECONDS), Field(description="A run that takes longer is stopped.")]
     bad_records: Annotated[BadRecords, Field(description="Over all stages of a run.")]
+    canary: Annotated[Canary, Field(description="Partitions that are done first, and what must hold before the rest is begun.")]
     defaults: Annotated[Work, Field(description="What stages leave out.")]
     stages: Required[Annotated[dict[StageName, Stage], Field(min_length=1, max_length=STAGES_LIMIT)]]
 
@@ -229,10 +231,16 @@ _STAGE = ("stages", "*")
 
 
 class _FieldsAt(dict[tuple[str, ...], tuple[str, ...]]):
-    """A stage's name, whatever it is, stands for `*`."""
+    """The names of stages, data sets and columns, whatever they are, stand for `*`."""
 
     def get(self, key: tuple[str, ...], default: Any = None) -> Any:
-        return super().get(("stages", "*", *key[2:]) if len(key) > 1 and key[0] == "stages" else key, default)
+        place: tuple[str, ...] = ()
+        for part in key:
+            place += ("*",) if place and place[-1] in _NAMED else (part,)
+        return super().get(place, default)
+
+
+_NAMED = ("stages", "data_sets", "columns")
 
 
 PIPELINE_FIELDS_AT = _FieldsAt(
@@ -243,6 +251,11 @@ PIPELINE_FIELDS_AT = _FieldsAt(
         ("partitions", "windows"): _fields(Windows),
         ("limits",): _fields(Limits),
         ("bad_records",): _fields(BadRecords),
+        ("canary",): _fields(Canary),
+        ("canary", "gates"): _fields(SampleGates),
+        ("canary", "gates", "columns", "*"): _fields(ColumnGates),
+        ("canary", "data_sets", "*"): _fields(Gates),
+        ("canary", "data_sets", "*", "columns", "*"): _fields(ColumnGates),
         ("defaults",): _fields(Work),
         **_work(("defaults",)),
         _STAGE: _fields(Stage),

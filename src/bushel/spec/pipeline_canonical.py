@@ -47,6 +47,10 @@ def canonical_pipeline(document: Any) -> dict[str, Any]:
     if problems:
         raise InvalidDocument(problems[:MOST_PROBLEMS])
     made["stages"] = {name: stages[name] for name in _ordered(stages, made)}
+    if "canary" in made:
+        _canary(made, problems)
+    if problems:
+        raise InvalidDocument(problems[:MOST_PROBLEMS])
     for name in ("parameters", "limits", "bad_records", "description"):
         if name in made and not made[name]:
             del made[name]
@@ -200,6 +204,13 @@ def _edges(pipeline: dict[str, Any], problems: list[FieldProblem]) -> None:
             if kind == "window":
                 edge.setdefault("before", 0)
                 edge.setdefault("after", 0)
+
+
+def _canary(pipeline: dict[str, Any], problems: list[FieldProblem]) -> None:
+    from bushel.spec.canary_stages import check_canary  # which asks this module for the partitions of stages
+
+    pipeline["canary"] = {name: value for name, value in pipeline["canary"].items() if value != {}}
+    check_canary(pipeline, problems)
 
 
 def _no_stage(name: str, stages: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ FieldsAt = Mapping[tuple[str, ...], Sequence[str]]
 ALIASES = {
     "args": "run", "cmd": "run", "command": "run", "entrypoint": "run", "script": "run", "container": "image", "cpus": "cpu",
     "dependencies": "after", "depends_on": "after", "environment": "env", "gpus": "gpu", "mem": "memory", "partition": "queue",
-    "replicas": "count", "retries": "retry", "timeout": "time_limit", "walltime": "time_limit", "working_dir": "workdir",
+    "records": "rows", "replicas": "count", "retries": "retry", "timeout": "time_limit", "walltime": "time_limit", "working_dir": "workdir",
 }  # fmt: skip
 """What other systems call our fields."""
 

@@ -96,18 +96,19 @@ def version_page(tx: Transaction, dataset_id: int, before: int, limit: int) -> l
     )
 
 
-def insert_version(tx: Transaction, dataset_id: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Its id and number. The data set's row is locked."""
+def insert_version(tx: Transaction, dataset_id: int, row: Mapping[str, Any], *, withheld: bool = False) -> dict[str, Any]:
+    """Its id and number. The data set's row is locked. `withheld`: it does not become the current one."""
     number = tx.one(
-        "update datasets set version_count = version_count + 1, current_number = version_count + 1 where id = %s returning version_count",
-        (dataset_id,),
+        "update datasets set version_count = version_count + 1, "
+        "current_number = case when %s then current_number else version_count + 1 end where id = %s returning version_count",
+        (withheld, dataset_id),
     )["version_count"]
     return tx.one(
         """
         insert into dataset_versions (dataset_id, number, digest, labels, schema, statistics, part_count, file_count, size_bytes,
-                                      record_count, places, produced_by, committed_by)
+                                      record_count, places, produced_by, committed_by, withheld)
         values (%(dataset)s, %(number)s, %(digest)s, %(labels)s, %(schema)s, %(statistics)s, %(parts)s, %(files)s, %(bytes)s, %(records)s,
-                %(places)s, %(produced_by)s, %(committed_by)s)
+                %(places)s, %(produced_by)s, %(committed_by)s, %(withheld)s)
         returning id, number
         """,
         {
@@ -117,12 +118,25 @@ def insert_version(tx: Transaction, dataset_id: int, row: Mapping[str, Any]) -> 
             "number": number,
             "digest": row["digest"],
             "committed_by": row["committed_by"],
+            "withheld": withheld,
         },
     )
 
 
 def make_current(tx: Transaction, dataset_id: int, number: int) -> None:
     tx.execute("update datasets set current_number = %s where id = %s", (number, dataset_id))
+    tx.execute("update dataset_versions set withheld = false where dataset_id = %s and number = %s and withheld", (dataset_id, number))
+
+
+def publish(tx: Transaction, project_id: int, name: str, number: int) -> None:
+    """Make a version that was withheld the current one, if it is still there."""
+    row = tx.first(
+        "select d.id from datasets d join dataset_versions v on v.dataset_id = d.id "
+        "where d.project_id = %s and d.name = %s and v.number = %s and v.withheld and v.deleted_at is null for update of d",
+        (project_id, name, number),
+    )
+    if row is not None:
+        make_current(tx, row["id"], number)
 
 
 _PART_COLUMNS = ("names", "digests", "place_ids", "files", "sizes", "records", "made_by", "sources")
@@ -183,7 +197,9 @@ def delete_version(tx: Transaction, version_id: int) -> None:
     tx.execute(
         """
         update datasets d
-        set current_number = (select max(number) from dataset_versions v where v.dataset_id = d.id and v.deleted_at is null)
+        set current_number = (
+            select max(number) from dataset_versions v where v.dataset_id = d.id and v.deleted_at is null and not v.withheld
+        )
         from dataset_versions gone
         where gone.id = %s and d.id = gone.dataset_id and d.current_number = gone.number
         """,

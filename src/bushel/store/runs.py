@@ -27,8 +27,8 @@ _OF_JOBS = "select distinct s.run_id from stage_jobs j join run_stages s on s.id
 
 _RUN_COLUMNS = """
     r.id, r.pipeline_id, r.project_id, r.queue_id, r.submitter_id, r.number, r.version, r.base_id, r.state, r.reason, r.message, r.backfill,
-    r.paused, r.parameters, r.inputs, r.redo, r.deadline_at, r.row_version, r.submitted_at, r.ended_at,
-    p.name as pipeline, p.paused as pipeline_paused, s.path as project
+    r.paused, r.parameters, r.inputs, r.redo, r.canary, r.deadline_at, r.row_version, r.submitted_at,
+    r.ended_at,    p.name as pipeline, p.paused as pipeline_paused, s.path as project
 """
 
 _RUN_FROM = "from runs r join pipelines p on p.id = r.pipeline_id join scopes s on s.id = r.project_id"
@@ -233,6 +233,10 @@ def write_run(tx: Transaction, run_id: int, *, state: str, reason: str | None, m
         "ended_at = case when %s in ('succeeded', 'failed', 'cancelled') then coalesce(ended_at, now()) end where id = %s",
         (state, reason, message, due, state, run_id),
     )
+
+
+def write_canary(tx: Transaction, run_id: int, canary: Mapping[str, Any]) -> None:
+    tx.execute("update runs set canary = %s where id = %s", (Jsonb(dict(canary)), run_id))
 
 
 def set_due(tx: Transaction, run_ids: Sequence[int], due: bool) -> None:
