@@ -63,7 +63,7 @@ def test_a_change_of_a_queue_is_an_event_that_names_its_version(app_client: Clie
     [
         ({"name": "Bad", "scope": "home/main"}, "/name"),
         ({"name": "q", "scope": "home/main/main"}, "/scope"),
-        ({"name": "q", "scope": "home/main", "weight": 0}, "/weight"),
+        ({"name": "q", "scope": "home/main", "weight": -1}, "/weight"),
         ({"name": "q", "scope": "home/main", "parent": "nowhere"}, "/parent"),
         ({"name": "q", "scope": "home/main", "resource_quota": {"cpus": 1}}, "/resource_quota/cpus"),
         ({"name": "q", "scope": "home/main", "resource_quota": {"gpu": {"H100": True}}}, "/resource_quota/gpu/H100"),
@@ -73,3 +73,61 @@ def test_a_change_of_a_queue_is_an_event_that_names_its_version(app_client: Clie
 def test_a_problem_points_at_the_field(app_client: Client, document: dict[str, Any], pointer: str) -> None:
     answer = app_client.post("/v1/queues", json=document)
     assert (answer.status_code, answer.json()["pointer"]) == (422, pointer), answer.text
+
+
+SHARES = {"guarantee": {"cpu": 16, "gpu": {"H100": 8}}, "lending": {"gpu": {"H100": 4}}, "borrowing": {"cpu": 0}}
+
+
+def test_what_a_queue_is_promised_lends_and_borrows_is_kept_and_shown(app_client: Client, database: Database) -> None:
+    """docs/guides/queues.md#guarantee"""
+    made = app_client.post("/v1/queues", json={"name": "fast", "scope": "home/main", "weight": 0, **SHARES})
+    assert made.status_code == 201, made.text
+    assert {name: made.json()[name] for name in SHARES} == SHARES
+    assert made.json()["weight"] == 0
+    changed = app_client.patch("/v1/queues/fast", json={"lending": {}, "weight": 5}).json()
+    assert (changed["lending"], changed["guarantee"], changed["weight"]) == ({}, SHARES["guarantee"], 5)
+    assert app_client.patch("/v1/queues/fast", json={"weight": 0}).json()["weight"] == 0
+    with database.transaction() as tx:
+        told = tx.all("select body from events where object = 'queue/fast' order by id")
+        audited = tx.all("select detail from audit where object = 'queue/fast' order by id")
+    assert [row["body"].get("changed") for row in told] == [None, ["lending", "weight"], ["weight"]]
+    assert audited[0]["detail"]["guarantee"] == SHARES["guarantee"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "pointer", "said"),
+    [
+        ("a", {"guarantee": {"cpu": 20}}, "/guarantee/cpu", "a would be guaranteed 20 CPUs and limited to 12 CPUs"),
+        ("a", {"guarantee": {"cpu": 10}}, "/guarantee/cpu", "would be guaranteed 18 CPUs together, top itself 16 CPUs"),
+        ("a", {"guarantee": {"memory": "2GiB"}}, "/guarantee/memory", "top is limited to 1 GiB of memory"),
+        ("top", {"guarantee": {"cpu": 4}}, "/guarantee/cpu", "would be guaranteed 8 CPUs together, top itself 4 CPUs"),
+        ("top", {"resource_quota": {"cpu": 8, "memory": "1GiB"}}, "/guarantee/cpu", "top would be guaranteed 16 CPUs and limited to 8"),
+        ("a", {"lending": {"gpu": {"H100": 1}}}, "/lending/gpu/H100", "a is guaranteed no H100"),
+        ("a", {"guarantee": {"cpu": -1}}, "/guarantee/cpu", "0.5"),
+        ("a", {"guarantee": {"gpus": 1}}, "/guarantee/gpus", "unknown field"),
+        ("a", {"borrowing": {"gpu": {"H100": -1}}}, "/borrowing/gpu/H100", "not a number of accelerators"),
+    ],
+)
+def test_what_cannot_be_promised_is_refused_with_the_way_out(
+    app_client: Client, name: str, change: dict[str, Any], pointer: str, said: str
+) -> None:
+    """docs/guides/queues.md#what-is-refused"""
+    quota = {"cpu": 16, "memory": "1GiB"}
+    app_client.post("/v1/queues", json={"name": "top", "scope": "home", "resource_quota": quota, "guarantee": {"cpu": 16}})
+    for below, cpu in (("a", 0), ("b", 8)):
+        document = {"name": below, "scope": "home/main", "parent": "top", "resource_quota": {"cpu": 12}, "guarantee": {"cpu": cpu}}
+        assert app_client.post("/v1/queues", json=document).status_code == 201
+    answer = app_client.patch(f"/v1/queues/{name}", json=change)
+    assert (answer.status_code, answer.json()["pointer"]) == (422, pointer), answer.text
+    assert said in answer.text
+    assert app_client.get(f"/v1/queues/{name}").json()["version"] == 1
+
+
+def test_a_tree_that_is_wrong_already_can_be_put_right_step_by_step(app_client: Client, database: Database) -> None:
+    app_client.post("/v1/queues", json={"name": "top", "scope": "home", "guarantee": {"cpu": 16}})
+    for below in ("a", "b"):
+        app_client.post("/v1/queues", json={"name": below, "scope": "home/main", "parent": "top", "guarantee": {"cpu": 8}})
+    with database.transaction() as tx:
+        tx.execute("""update queues set guarantee = '{"cpu": 1000}' where name = 'top'""")
+    assert app_client.patch("/v1/queues/a", json={"guarantee": {"cpu": 4}}).status_code == 200
+    assert app_client.patch("/v1/queues/a", json={"weight": 3}).status_code == 200

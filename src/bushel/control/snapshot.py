@@ -138,7 +138,7 @@ class SnapshotKeeper:
         self._put_clusters(store.clusters(tx))
         self._put_nodes(store.nodes(tx))
         for row in store.queues(tx):
-            self.snapshot.put_queue(_queue(row))
+            self.snapshot.put_queue(queue_of(row))
         self._put_attempts(tx, store.live_attempts(tx))
         self.snapshot.change_jobs(self._ready_jobs(store.ready_jobs(tx), store.exclusions(tx)))
 
@@ -166,7 +166,7 @@ class SnapshotKeeper:
             for queue_id in queues - set(found):
                 self.snapshot.remove_queue(queue_id)
             for row in found.values():
-                self.snapshot.put_queue(_queue(row))
+                self.snapshot.put_queue(queue_of(row))
 
     def _note(
         self,
@@ -300,7 +300,8 @@ def _preemptible(shape: JobShape) -> bool:
     return shape.retry.attempts > 1 and FailureClass.PREEMPTED in shape.retry.on
 
 
-def _queue(row: dict[str, Any]) -> Queue:
+def queue_of(row: dict[str, Any]) -> Queue:
+    """A row of `store.scheduling.queues`."""
     return Queue(**{**row, "lending": row["lending"] or None, "borrowing": row["borrowing"] or None})
 
 

@@ -28,7 +28,7 @@ def create_scope(tx: Transaction, principal: Principal, path: str, queue: str | 
     if parent["kind"] == ScopeKind.ORG:
         scope_id = scopes.create(tx, path, parent["id"])
         queue_name = queue or name
-        queue_id = queues.create(tx, queue_name, scope_id, parent_id=None, weight=1000, resource_quota={}, job_quota=None)
+        queue_id = queues.create(tx, queue_name, scope_id, parent_id=None, settings=queues.QueueSettings())
         scopes.set_queue(tx, scope_id, queue_id)
         queue_event = Event("queue.changed", path, f"queue/{queue_name}", principal.name, {"queue_id": queue_id, "version": 1})
         tx.emit(queue_event)

@@ -69,13 +69,16 @@ class SecretView(TypedDict):
 
 
 class QueueView(TypedDict):
-    """`resource_quota` in the units of documents: CPUs, bytes, accelerators by model."""
+    """Amounts in the units of documents: CPUs, bytes, accelerators by model."""
 
     name: str
     scope: str
     parent: str | None
     weight: int
     resource_quota: dict[str, Any]
+    guarantee: dict[str, Any]
+    lending: dict[str, Any]
+    borrowing: dict[str, Any]
     job_quota: int | None
     version: int
     created_at: str

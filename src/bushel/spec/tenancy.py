@@ -106,8 +106,8 @@ SizeQuota = Annotated[
 GpuQuota = Annotated[int, PlainValidator(_accelerators), WithJsonSchema({"type": "number", "minimum": 0, "maximum": GPU_LIMIT})]
 
 
-class ResourceQuota(Document):
-    """A hard limit over the live attempts of a queue and of those below it. What is left out has no limit."""
+class ResourceAmounts(Document):
+    """So much of each resource. What is left out is not spoken of."""
 
     cpu: CpuQuota | None = None
     memory: SizeQuota | None = None
@@ -122,6 +122,10 @@ class ResourceQuota(Document):
         }
 
 
+class ResourceQuota(ResourceAmounts):
+    """A hard limit over the live attempts of a queue and of those below it. What is left out has no limit."""
+
+
 def quota_document(amounts: Amounts) -> dict[str, Any]:
     """The document that `amounts` came from, in its plainest form."""
     document: dict[str, Any] = {name: amounts[name] for name in (MEMORY, DISK) if name in amounts}
@@ -131,7 +135,13 @@ def quota_document(amounts: Amounts) -> dict[str, Any]:
     return document | ({"gpu": models} if models else {})
 
 
-Weight = Annotated[int, Field(ge=1, le=WEIGHT_LIMIT, description="Share among its siblings; 1000 is the default.")]
+Weight = Annotated[
+    int,
+    Field(ge=0, le=WEIGHT_LIMIT, description="Share among its siblings; 1000 is the default. With 0 it gets what nobody else wants."),
+]
+Guarantee = Annotated[ResourceAmounts, Field(description="What the queue can have back whenever it wants it.")]
+Lending = Annotated[ResourceAmounts, Field(description="Most of its guarantee that others may use meanwhile. What is left out: all.")]
+Borrowing = Annotated[ResourceAmounts, Field(description="Most that it may use beyond its guarantee. What is left out: any amount.")]
 JobQuota = Annotated[int, Field(ge=0, le=JOB_QUOTA_LIMIT, description="Most jobs that have not ended.")]
 
 
@@ -143,14 +153,21 @@ class NewQueue(Document):
     parent: QueueName | None = None
     weight: Weight = 1000
     resource_quota: ResourceQuota = ResourceQuota()
+    guarantee: Guarantee = ResourceAmounts()
+    lending: Lending = ResourceAmounts()
+    borrowing: Borrowing = ResourceAmounts()
     job_quota: JobQuota | None = None
 
 
 class QueueChange(Document):
-    """What is left out stays; `job_quota: null` takes the limit away; a `resource_quota` replaces the whole one."""
+    """What is left out stays; `job_quota: null` takes the limit away; a `resource_quota`, `guarantee`, `lending` or `borrowing`
+    replaces the whole one."""
 
     weight: Weight | None = None
     resource_quota: ResourceQuota | None = None
+    guarantee: Guarantee | None = None
+    lending: Lending | None = None
+    borrowing: Borrowing | None = None
     job_quota: JobQuota | None = None
     version: int | None = Field(None, ge=1, le=2**62, description="Change only if the queue still has this version.")
 

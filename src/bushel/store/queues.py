@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from bushel.store.database import Transaction
 
 _SELECT = """
     select q.id, q.name, q.scope_id, s.path as scope, q.parent_id, p.name as parent, ps.path as parent_scope,
-           q.weight, q.resource_quota, q.job_quota, q.version, q.created_at
+           q.weight, q.resource_quota, q.guarantee, q.lending, q.borrowing, q.job_quota, q.version, q.created_at
     from queues q join scopes s on s.id = q.scope_id
     left join queues p on p.id = q.parent_id left join scopes ps on ps.id = p.scope_id
 """
@@ -34,32 +35,50 @@ def find(tx: Transaction, name: str) -> dict[str, Any] | None:
     return tx.first(_SELECT + " where q.name = %s", (name,))
 
 
-def lock(tx: Transaction, queue_id: int) -> None:
-    tx.execute("select 1 from queues where id = %s for update", (queue_id,))
+def lock_tree(tx: Transaction) -> None:
+    """Let nobody else change queues until this transaction ends: what one may be promised depends on the others."""
+    tx.execute("lock table queues in share row exclusive mode")
 
 
-def create(
-    tx: Transaction, name: str, scope_id: int, *, parent_id: int | None, weight: int, resource_quota: Amounts, job_quota: int | None
-) -> int:
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What can be changed of a queue."""
+
+    weight: int = 1000
+    resource_quota: Amounts = field(default_factory=dict)
+    guarantee: Amounts = field(default_factory=dict)
+    lending: Amounts = field(default_factory=dict)
+    borrowing: Amounts = field(default_factory=dict)
+    job_quota: int | None = None
+
+    def row(self) -> dict[str, Any]:
+        return {name: Jsonb(value) if isinstance(value, dict) else value for name, value in asdict(self).items()}
+
+
+def create(tx: Transaction, name: str, scope_id: int, *, parent_id: int | None, settings: QueueSettings) -> int:
     """The new queue's number.
 
     Raises:
         Conflict: the name is taken.
     """
     row = tx.first(
-        """insert into queues (name, scope_id, parent_id, weight, resource_quota, job_quota) values (%s, %s, %s, %s, %s, %s)
+        """insert into queues (name, scope_id, parent_id, weight, resource_quota, guarantee, lending, borrowing, job_quota)
+           values (%(name)s, %(scope_id)s, %(parent_id)s, %(weight)s, %(resource_quota)s, %(guarantee)s, %(lending)s, %(borrowing)s,
+                   %(job_quota)s)
            on conflict (name) do nothing returning id""",
-        (name, scope_id, parent_id, weight, Jsonb(resource_quota), job_quota),
+        {"name": name, "scope_id": scope_id, "parent_id": parent_id, **settings.row()},
     )
     if row is None:
         raise Conflict(f"there is a queue {name} already")
     return row["id"]
 
 
-def change(tx: Transaction, queue_id: int, *, weight: int, resource_quota: Amounts, job_quota: int | None) -> None:
+def change(tx: Transaction, queue_id: int, settings: QueueSettings) -> None:
     tx.execute(
-        "update queues set weight = %s, resource_quota = %s, job_quota = %s, version = version + 1 where id = %s",
-        (weight, Jsonb(resource_quota), job_quota, queue_id),
+        """update queues set weight = %(weight)s, resource_quota = %(resource_quota)s, guarantee = %(guarantee)s, lending = %(lending)s,
+                             borrowing = %(borrowing)s, job_quota = %(job_quota)s, version = version + 1
+           where id = %(queue_id)s""",
+        {"queue_id": queue_id, **settings.row()},
     )
 
 

@@ -1,4 +1,4 @@
-"""Queues: shares and hard limits."""
+"""Queues: shares, guarantees and hard limits."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ router = APIRouter(tags=["queues"])
 
 
 class QueueView(BaseModel):
-    """`resource_quota` in the units of documents: CPUs, bytes, accelerators by model."""
+    """Amounts in the units of documents: CPUs, bytes, accelerators by model."""
 
     name: str
     scope: str
     parent: str | None
     weight: int
     resource_quota: dict[str, Any]
+    guarantee: dict[str, Any]
+    lending: dict[str, Any]
+    borrowing: dict[str, Any]
     job_quota: int | None
     version: int
     created_at: datetime
@@ -63,7 +66,7 @@ def get_queue(name: QueueName, principal: CurrentPrincipal, database: CurrentDat
 
 @router.patch("/queues/{name}", responses=responses(409), response_model=QueueView)
 def change_queue(name: QueueName, document: QueueChange, principal: CurrentPrincipal, database: CurrentDatabase) -> Any:
-    """Another weight or quota. What runs goes on; what waits meets the new limits."""
+    """Other settings. A smaller quota stops nothing that runs; what waits meets the new limits. A guarantee is met at once."""
     with database.transaction() as tx:
         return _view(control.change_queue(tx, principal, name, document))
 
@@ -76,5 +79,5 @@ def remove_queue(name: QueueName, principal: CurrentPrincipal, database: Current
 
 
 def _view(row: dict[str, Any]) -> dict[str, Any]:
-    view = QueueView.model_validate(row | {"resource_quota": quota_document(row["resource_quota"])})
+    view = QueueView.model_validate(row | {name: quota_document(row[name]) for name in control.AMOUNTS})
     return view.model_dump(mode="json")

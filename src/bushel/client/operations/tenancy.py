@@ -178,15 +178,20 @@ def create_queue(
     parent: str | None = None,
     weight: int | None = None,
     resource_quota: Mapping[str, object] | None = None,
+    guarantee: Mapping[str, object] | None = None,
+    lending: Mapping[str, object] | None = None,
+    borrowing: Mapping[str, object] | None = None,
     job_quota: int | None = None,
     idempotency_key: str | None = None,
 ) -> Operation[QueueView]:
-    document = _given(name=name, scope=scope, parent=parent, weight=weight, resource_quota=resource_quota, job_quota=job_quota)
+    """Amounts as in documents: `{"cpu": 64, "memory": "1TiB", "gpu": {"H100": 8}}`."""
+    amounts = {"resource_quota": resource_quota, "guarantee": guarantee, "lending": lending, "borrowing": borrowing}
+    document = _given(name=name, scope=scope, parent=parent, weight=weight, job_quota=job_quota, **amounts)
     return Operation("POST", "/v1/queues", document=document, headers=with_key(idempotency_key))
 
 
 def change_queue(name: str, change: Mapping[str, object]) -> Operation[QueueView]:
-    """`change` holds `weight`, `resource_quota`, `job_quota`; what it leaves out stays."""
+    """`change` holds `weight`, `resource_quota`, `guarantee`, `lending`, `borrowing`, `job_quota`; what it leaves out stays."""
     return Operation("PATCH", f"/v1/queues/{quote(name)}", document=dict(change))
 
 

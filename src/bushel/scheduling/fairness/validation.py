@@ -21,6 +21,7 @@ class TreeProblem:
     resource: str | None
     code: str
     message: str
+    amounts: tuple[int, int] | None = None  # what is too much, and what it is more than
 
 
 def problems_of(queues: Iterable[Queue], capacity: Mapping[str, int]) -> tuple[TreeProblem, ...]:
@@ -67,7 +68,11 @@ def _of_one(queue: Queue) -> list[TreeProblem]:
     for resource in sorted(queue.guarantee):
         if resource in queue.quota and queue.guarantee[resource] > queue.quota[resource]:
             message = f"Queue {queue.name} is guaranteed {queue.guarantee[resource]} {resource} and limited to {queue.quota[resource]}."
-            found.append(TreeProblem(queue.id, "guarantee", resource, "guarantee_above_limit", message))
+            found.append(
+                TreeProblem(
+                    queue.id, "guarantee", resource, "guarantee_above_limit", message, (queue.guarantee[resource], queue.quota[resource])
+                )
+            )
     return found
 
 
@@ -77,7 +82,7 @@ def _of_promises(queue: Queue, children: list[Queue], promised: Mapping[int, Map
         own, below = promised[queue.id].get(resource, 0), sum(promised[child.id].get(resource, 0) for child in children)
         if below > own:
             message = f"The queues below {queue.name} are guaranteed {below} {resource} together, {queue.name} itself {own}."
-            found.append(TreeProblem(queue.id, "guarantee", resource, "guarantee_not_backed", message))
+            found.append(TreeProblem(queue.id, "guarantee", resource, "guarantee_not_backed", message, (below, own)))
             for child in children:
                 if promised[child.id].get(resource, 0) > (child.lending or {}).get(resource, 1 << 62):
                     message = (
@@ -88,7 +93,7 @@ def _of_promises(queue: Queue, children: list[Queue], promised: Mapping[int, Map
         limit = queue.quota.get(resource)
         if limit is not None and below > limit:
             message = f"The queues below {queue.name} are guaranteed {below} {resource} together, but {queue.name} is limited to {limit}."
-            found.append(TreeProblem(queue.id, "quota", resource, "limit_below_guarantees", message))
+            found.append(TreeProblem(queue.id, "quota", resource, "limit_below_guarantees", message, (below, limit)))
     for resource in sorted(queue.lending or {}):
         if not promised[queue.id].get(resource, 0):
             message = f"Queue {queue.name} limits lending of {resource}, of which it is guaranteed nothing."
