@@ -189,6 +189,18 @@ def test_tenancy_by_commands(running: RunningBushel) -> None:
         ran = running.run(*command)
         assert ran.code == 0, (command, ran.err)
     assert "2 cpu · 1 GiB memory · 8 H100" in running.run("queue", "get", "fast").out
+    assert running.run("queue", "set", "fast", "--guarantee", "cpu=2,H100=8", "--lend", "H100=4", "--borrow", "cpu=0").code == 0
+    assert running.run("queue", "set", "fast", "--guarantee", "cpu=1", "--borrow", "none", "--weight", "0").code == 0
+    told = running.run("queue", "get", "fast").out
+    assert "guarantee   1 cpu · 8 H100" in told, "what is not named stays"
+    assert "lends       at most 4 H100 of its guarantee" in told
+    assert "borrows     whatever is free" in told
+    assert "weight      0 (it gets what nobody else wants)" in told
+    refused = running.run("queue", "set", "fast", "--guarantee", "cpu=3")
+    assert refused.code == 2
+    assert "fast would be guaranteed 3 CPUs and limited to 2 CPUs" in refused.err
+    assert "Guarantee at most 2 CPUs, or raise the quota of fast" in refused.err
+    assert "write RESOURCE=AMOUNT" in running.run("queue", "set", "fast", "--lend", "H100").err
     token = running.run("token", "add", "ci", "--principal", "robot", "--expires", "1d", "-o", "name").out.strip()
     me = running.run("whoami", environment={"BUSHEL_TOKEN": token})
     assert me.out.startswith("robot   service")

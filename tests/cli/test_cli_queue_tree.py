@@ -33,10 +33,10 @@ TREE = {
 }
 
 
-def shown(output: str) -> list[str]:
+def shown(output: str, tree: dict[str, Any] = TREE) -> list[str]:
     session = Session(argparse.Namespace(output=output))
     session.out = io.StringIO()
-    return list(lines(TREE, session))
+    return list(lines(tree, session))
 
 
 def test_it_shows_the_tree_with_shares_and_then_who_borrows_from_whom() -> None:
@@ -54,3 +54,10 @@ def test_it_shows_the_tree_with_shares_and_then_who_borrows_from_whom() -> None:
 def test_wide_shows_what_a_queue_has_nothing_of_as_well() -> None:
     assert any("memory" in line for line in shown("wide"))
     assert shown("wide")[0].endswith("WEIGHT")
+
+
+def test_wide_shows_what_a_queue_may_have_lend_and_borrow() -> None:
+    bounded = share("gpu/H100", guaranteed=8, limit=16, lending=0)
+    header, row = shown("wide", {"items": [queue("a", 0, bounded)]})
+    assert header.split()[7:12] == ["LIMIT", "LENDS", "≤", "BORROWS", "≤"]
+    assert row.split()[7:10] == ["16", "0", "–"]

@@ -21,6 +21,7 @@ SOURCE = Path(bushel.__file__).parent
 ELSEWHERE = {
     "installation/": "tests/installation",
     "control/bootstrap.py": "tests/api/test_process.py",
+    "control/preemption.py": "tests/faults/test_preemption.py",
     "control/disk_retention.py": "tests/control/test_disk_retention.py",  # it wants files that are a month old
     "control/dataset_keeping.py": "tests/data/test_kills.py",  # it sweeps what is a week old
     "data/": "tests/data/test_kills.py",  # within a task

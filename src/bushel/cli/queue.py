@@ -1,4 +1,4 @@
-"""`bushel queue`: shares and hard limits."""
+"""`bushel queue`: shares, guarantees and hard limits."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+ADD_EXAMPLES = """  bushel queue add vision --scope acme/vision --guarantee cpu=64,H100=8
+  bushel queue add guests --scope acme/guests --weight 0"""
+SET_EXAMPLES = """  bushel queue set vision --guarantee H100=16 --lend H100=8
+  bushel queue set vision --borrow H100=0
+  bushel queue set vision --guarantee none --cpu 64"""
+
+_PLAIN = ("cpu", "memory", "disk")
+"""What is not the name of a model of accelerators."""
+
+_FLAGS = {"guarantee": "--guarantee", "lending": "--lend", "borrowing": "--borrow"}
+
 
 def _name(queue: dict[str, Any]) -> str:
     return queue["name"]
 
 
-def _quota(queue: dict[str, Any]) -> str:
-    quota = queue["resource_quota"]
-    parts = [f"{quota['cpu']:g} cpu"] if "cpu" in quota else []
-    parts += [f"{size(quota[name])} {name}" for name in ("memory", "disk") if name in quota]
-    parts += [f"{count:g} {model}" for model, count in quota.get("gpu", {}).items()]
+def _amounts(amounts: dict[str, Any]) -> str:
+    parts = [f"{amounts['cpu']:g} cpu"] if "cpu" in amounts else []
+    parts += [f"{size(amounts[name])} {name}" for name in ("memory", "disk") if name in amounts]
+    parts += [f"{count:g} {model}" for model, count in amounts.get("gpu", {}).items()]
     return " · ".join(parts) or "–"
 
 
@@ -35,18 +45,27 @@ COLUMNS = (
     Column("OWNER", lambda queue: queue["scope"], least=10),
     Column("PARENT", lambda queue: queue["parent"] or "–", weight=1),
     Column("WEIGHT", lambda queue: f"{queue['weight']:,}", right=True, weight=2),
-    Column("QUOTA", _quota, least=12, weight=4),
+    Column("GUARANTEE", lambda queue: _amounts(queue["guarantee"]), least=12, weight=3),
+    Column("QUOTA", lambda queue: _amounts(queue["resource_quota"]), least=12, weight=4),
+    Column("LENDS AT MOST", lambda queue: _amounts(queue["lending"]), least=12, weight=5, wide=True),
+    Column("BORROWS AT MOST", lambda queue: _amounts(queue["borrowing"]), least=12, weight=5, wide=True),
     Column("JOBS AT MOST", lambda queue: "–" if queue["job_quota"] is None else f"{queue['job_quota']:,}", right=True, weight=3),
 )
 
 
 def _lines(queue: dict[str, Any]) -> list[str]:
     limit = queue["job_quota"]
+    nothing = " (it gets what nobody else wants)" if not queue["weight"] else ""
+    lends = f"at most {_amounts(queue['lending'])} of its guarantee" if queue["lending"] else "all of its guarantee that it does not use"
+    borrows = f"at most {_amounts(queue['borrowing'])} beyond its guarantee" if queue["borrowing"] else "whatever is free"
     return [
         f"{queue['name']}   owned by {queue['scope']}" + (f", below {queue['parent']}" if queue["parent"] else ""),
-        f"  weight    {queue['weight']:,}",
-        f"  quota     {_quota(queue).replace('–', 'no hard limit of resources')}",
-        f"  jobs      {'no limit' if limit is None else 'at most ' + plural(limit, 'job') + ' that have not ended'}",
+        f"  weight      {queue['weight']:,}{nothing}",
+        f"  guarantee   {_amounts(queue['guarantee']) if queue['guarantee'] else 'nothing'}",
+        f"  lends       {lends}",
+        f"  borrows     {borrows}",
+        f"  quota       {_amounts(queue['resource_quota']) if queue['resource_quota'] else 'no hard limit of resources'}",
+        f"  jobs        {'no limit' if limit is None else 'at most ' + plural(limit, 'job') + ' that have not ended'}",
     ]
 
 
@@ -60,7 +79,10 @@ def _get(options: argparse.Namespace, session: Session) -> None:
 
 
 def _limits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weight", metavar="N", type=int, help="share among its siblings; 1000 is the default")
+    parser.add_argument("--weight", metavar="N", type=int, help="share among its siblings; 1000 is the default; 0: what nobody else wants")
+    parser.add_argument("--guarantee", metavar="AMOUNTS", action="append", default=[], help="what it can have back whenever it wants it")
+    parser.add_argument("--lend", metavar="AMOUNTS", action="append", default=[], help="most of its guarantee that others may use")
+    parser.add_argument("--borrow", metavar="AMOUNTS", action="append", default=[], help="most that it may use beyond its guarantee")
     parser.add_argument("--cpu", metavar="N", help="most CPUs in use")
     parser.add_argument("--memory", metavar="SIZE", help="most memory in use, such as 64GiB")
     parser.add_argument("--disk", metavar="SIZE", help="most scratch space in use")
@@ -93,6 +115,34 @@ def _quota_of(options: argparse.Namespace) -> dict[str, Any]:
     return quota
 
 
+def _changed_amounts(flag: str, texts: list[str], before: dict[str, Any]) -> dict[str, Any]:
+    """`before` with what these say: `cpu=64,memory=1TiB,H100=8`; `H100=none` takes one away, `none` all."""
+    plain: dict[str, Any] = {name: value for name, value in before.items() if name != "gpu"}
+    gpu: dict[str, Any] = dict(before.get("gpu", {}))
+    for part in (part.strip() for text in texts for part in text.split(",")):
+        name, separator, amount = part.partition("=")
+        place = plain if name in _PLAIN else gpu
+        if part == "none":
+            plain, gpu = {}, {}
+        elif not (separator and name and amount):
+            raise Wrong(f"{flag} {part}: write RESOURCE=AMOUNT, or none", suggestion=f"{flag} cpu=64,memory=1TiB,H100=8")
+        elif amount == "none":
+            place.pop(name, None)
+        else:
+            place[name] = _number(amount)
+    return plain | ({"gpu": gpu} if gpu else {})
+
+
+def _shares(options: argparse.Namespace, before: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the flags change."""
+    flags = (
+        ("guarantee", "--guarantee", options.guarantee),
+        ("lending", "--lend", options.lend),
+        ("borrowing", "--borrow", options.borrow),
+    )
+    return {name: _changed_amounts(flag, texts, before.get(name, {})) for name, flag, texts in flags if texts}
+
+
 def _number(text: str) -> int | float | str:
     try:
         return int(text)
@@ -119,6 +169,7 @@ def _create(options: argparse.Namespace, session: Session) -> None:
             parent=options.parent,
             weight=options.weight,
             resource_quota=_quota_of(options) or None,
+            **_shares(options, {}),
             job_quota=_jobs(options),
         )
     )
@@ -132,12 +183,15 @@ def _change(options: argparse.Namespace, session: Session) -> None:
         change["weight"] = options.weight
     if options.no_quota:
         change["resource_quota"] = quota
-    elif quota:
-        change["resource_quota"] = {**session.call(tenancy.get_queue(options.queue))["resource_quota"], **quota}
+    if (quota and not options.no_quota) or options.guarantee or options.lend or options.borrow:
+        before: dict[str, Any] = dict(session.call(tenancy.get_queue(options.queue)))
+        if quota and not options.no_quota:
+            change["resource_quota"] = {**before["resource_quota"], **quota}
+        change |= {**_shares(options, before), "version": before["version"]}
     if options.jobs is not None:
         change["job_quota"] = _jobs(options)
     if not change:
-        raise Wrong("nothing to change", suggestion=f"bushel queue set {options.queue} --cpu 64")
+        raise Wrong("nothing to change", suggestion=f"bushel queue set {options.queue} --guarantee cpu=64")
     show_object(session, session.call(tenancy.change_queue(options.queue, change)), name=_name, lines=_lines)
 
 
@@ -155,8 +209,8 @@ VERBS = {
         "ls": Command("list queues", _ls),
         "tree": TREE,
         "get": Command("show one queue", _get, _one),
-        "add": Command("make a queue", _create, _create_arguments),
-        "set": Command("change a queue's weight or limits", _change, _change_arguments),
+        "add": Command("make a queue", _create, _create_arguments, examples=ADD_EXAMPLES),
+        "set": Command("change a queue's weight, guarantee or limits", _change, _change_arguments, examples=SET_EXAMPLES),
         "remove": Command("remove a queue that nothing uses", _remove, _one, output=False),
     }
 }

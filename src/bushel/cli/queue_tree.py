@@ -39,6 +39,16 @@ def _of(field: str) -> Callable[[Row], str]:
     return lambda row: amount(row[1]["resource"], row[1][field]) if row[1] else "–"
 
 
+def _bound(field: str) -> Callable[[Row], str]:
+    """A bound of 0 is one; none is a dash."""
+
+    def shown(row: Row) -> str:
+        bound = row[1].get(field) if row[1] else None
+        return "–" if bound is None or row[1] is None else (amount(row[1]["resource"], bound) if bound else "0")
+
+    return shown
+
+
 def loan(found: dict[str, Any]) -> str:
     """`8 H100 from research`."""
     resource = found["resource"].removeprefix("gpu/")
@@ -75,6 +85,9 @@ COLUMNS = (
     Column("USED", _of("used"), right=True),
     Column("LENT", _of("lent"), right=True, weight=4),
     Column("BORROWED", _of("borrowed"), right=True, weight=5),
+    Column("LIMIT", _bound("limit"), right=True, weight=1, wide=True),
+    Column("LENDS ≤", _bound("lending"), right=True, weight=1, wide=True),
+    Column("BORROWS ≤", _bound("borrowing"), right=True, weight=1, wide=True),
     Column("WAITING", _waiting, right=True, weight=2),
     Column("WEIGHT", _weight, right=True, weight=1, wide=True),
 )

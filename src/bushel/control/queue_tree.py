@@ -65,6 +65,7 @@ def _view(
     waiting: int,
 ) -> QueueShareView:
     known = shares.of(row["id"]) if row["id"] in shares.rows else {}
+    settings = [row[name] for name in ("resource_quota", "lending", "borrowing")]
     return QueueShareView(
         name=row["name"],
         scope=row["scope"],
@@ -72,7 +73,7 @@ def _view(
         depth=depth,
         weight=row["weight"],
         waiting=waiting,
-        shares=[_share(name, known[name]) for name in sorted(known, key=_rank)],
+        shares=[_share(name, known[name], settings) for name in sorted(known, key=_rank)],
         borrows=[loan for name, by_queue in loans.items() for loan in _loans(name, by_queue.get(row["id"], []), rows)],
     )
 
@@ -90,10 +91,21 @@ def _loans(resource: str, loans: list[Loan], rows: Mapping[int, Mapping[str, Any
         yield LoanView(resource=resource, source="others", lender=None, amount=in_units(resource, hidden))
 
 
-def _share(resource: str, share: Share) -> ShareView:
+def _share(resource: str, share: Share, settings: list[Mapping[str, int]]) -> ShareView:
     amounts = (in_units(resource, amount) for amount in (share.entitled, share.guaranteed, share.used, share.lent, share.borrowed))
     entitled, guaranteed, used, lent, borrowed = amounts
-    return ShareView(resource=resource, entitled=entitled, guaranteed=guaranteed, used=used, lent=lent, borrowed=borrowed)
+    limit, lending, borrowing = (in_units(resource, amounts[resource]) if resource in amounts else None for amounts in settings)
+    return ShareView(
+        resource=resource,
+        entitled=entitled,
+        guaranteed=guaranteed,
+        used=used,
+        lent=lent,
+        borrowed=borrowed,
+        limit=limit,
+        lending=lending,
+        borrowing=borrowing,
+    )
 
 
 def in_units(resource: str, amount: int) -> float:

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 
 class ShareView(TypedDict):
-    """Of one resource, the queues below included."""
+    """Of one resource, the queues below included. `limit`, `lending` and `borrowing` are set for the queue itself; null: not bounded."""
 
     resource: str
     entitled: float
@@ -16,6 +16,9 @@ class ShareView(TypedDict):
     used: float
     lent: float
     borrowed: float
+    limit: float | None
+    lending: float | None
+    borrowing: float | None
 
 
 class LoanView(TypedDict):
