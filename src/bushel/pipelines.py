@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from bushel.spec.canary import Canary
     from bushel.spec.pipeline import BadRecords, Edge, Limits, Partition, Partitions, StageOptions, Windows, Work
 
 Function = TypeVar("Function", bound="Callable[[Task], Any]")
@@ -92,6 +93,7 @@ class Pipeline:
     backfill_priority: int | str | None = None
     deadline: str | float | None = None
     bad_records: BadRecords | None = None
+    canary: Canary | None = None
     defaults: Work | None = None
     python: str = "python3"
     """The interpreter that tasks are started with. `bushel` must be installed where they run."""
@@ -126,7 +128,7 @@ class Pipeline:
         for field_name in ("project", "queue", "description", "parameters", "limits", "priority", "backfill_priority", "deadline"):
             if (value := getattr(self, field_name)) is not None:
                 made[field_name] = dict(value) if isinstance(value, Mapping) else value
-        for field_name in ("bad_records", "defaults"):
+        for field_name in ("bad_records", "canary", "defaults"):
             if (value := getattr(self, field_name)) is not None:
                 made[field_name] = dict(value)
         if partitions := self._partitions():

@@ -105,6 +105,12 @@ class World:
         self.made(f"/v1/pipelines/{name}/runs")
         return f"/v1/pipelines/{name}/runs/1"
 
+    def run_with_canary(self) -> str:
+        document = {**a_pipeline(), "partitions": ["a", "b"], "canary": {"count": 1}}
+        name = self.made("/v1/pipelines", json=document, params={"project": self.project})["name"]
+        self.made(f"/v1/pipelines/{name}/runs")
+        return f"/v1/pipelines/{name}/runs/1"
+
     def paused_run(self) -> str:
         path = self.new_run()
         self.made(f"{path}/pause")
@@ -274,6 +280,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/pipelines/{pipeline}/runs/{run}/resume"): Rule("manager", lambda w: Ask(f"{w.paused_run()}/resume")),
     ("POST", "/v1/pipelines/{pipeline}/runs/{run}/cancel"): Rule("manager", lambda w: Ask(f"{w.new_run()}/cancel")),
     ("POST", "/v1/pipelines/{pipeline}/runs/{run}/rerun"): Rule("manager", lambda w: Ask(f"{w.ended_run()}/rerun")),
+    ("POST", "/v1/pipelines/{pipeline}/runs/{run}/approve"): Rule(
+        "manager", lambda w: Ask(f"{w.run_with_canary()}/approve", json={"message": "it is meant to be so"})
+    ),
     ("GET", "/v1/audit"): Rule("admin", lambda w: Ask("/v1/audit", params={"scope": w.team})),
     ("GET", "/v1/schemas/job"): Rule("anyone", lambda w: Ask("/v1/schemas/job")),
     ("POST", "/v1/jobs"): Rule("member", lambda w: Ask("/v1/jobs", json={"run": "true"}, params={"project": w.project})),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from bushel.api.canary_views import canary_plan_view, canary_view, done_of_sample
 from bushel.control import run_estimates as estimates
 from bushel.control.pipelines import Change
 from bushel.control.result_keys import stage_parts
@@ -43,6 +44,7 @@ def run_view(row: Mapping[str, Any]) -> dict[str, Any]:
         **{name: row[name] for name in names},
         "paused": row["paused"] or row["pipeline_paused"],
         "base": row.get("base_number"),
+        "canary": canary_view(row),
         **{name: _time(row[name]) for name in ("submitted_at", "ended_at", "deadline_at")},
     }
 
@@ -60,6 +62,8 @@ def full_run_view(tx: Transaction, row: Mapping[str, Any]) -> dict[str, Any]:
     base = runs.read(tx, row["base_id"]) if row["base_id"] else None
     view = run_view({**row, "base_number": base["number"] if base else None})
     seconds_left = 0.0 if row["ended_at"] else max(known) if known and len(known) == len(left) else None
+    if row["canary"] is not None:
+        view["canary"] = canary_view(row, done_of_sample(tx, row, counted))
     return view | {"seconds_left": _rounded(seconds_left), "stages": stages}
 
 
@@ -230,6 +234,7 @@ def plan_view(
         "version": found["version"] if found else 0,
         "changes": change_views(changes) if found else [],
         "stages": stages,
+        "canary": canary_plan_view(tx, place.project_id, document),
         "partitions": max(counts, default=None),
         "cpu_hours": _rounded(sum(hours)) if all(one is not None for one in hours) else None,
         "finish_seconds": _rounded(estimates.plan_finish(document["stages"], planned, run_reads.cpus(tx))),

@@ -48,6 +48,7 @@ class Pipelines(_Resource):
     resume = Call(pipelines.resume)
     cancel = Call(pipelines.cancel)
     rerun = Call(pipelines.rerun)
+    approve = Call(pipelines.approve)
 
     def plan(self, document: Mapping[str, Any], *, project: str | None = None) -> PlanView:
         return self._caller.call(pipelines.plan(self._uploaded(document, project), project=project))
@@ -82,6 +83,7 @@ class AsyncPipelines(_AsyncResource):
     resume = AsyncCall(pipelines.resume)
     cancel = AsyncCall(pipelines.cancel)
     rerun = AsyncCall(pipelines.rerun)
+    approve = AsyncCall(pipelines.approve)
 
     async def plan(self, document: Mapping[str, Any], *, project: str | None = None) -> PlanView:
         return await self._caller.call(pipelines.plan(await self._uploaded(document, project), project=project))

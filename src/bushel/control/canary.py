@@ -23,7 +23,7 @@ from bushel.control.result_keys import widened
 from bushel.control.run_state import NOTHING, RunState, StageState
 from bushel.control.runs import matching, run_event
 from bushel.domain.ranges import IndexRanges
-from bushel.spec.canary import FAILED, PASSED, SAMPLE_LIMIT, SAMPLING
+from bushel.spec.canary import APPROVED, FAILED, PASSED, SAMPLE_LIMIT, SAMPLING
 from bushel.spec.canary_stages import CanaryStages, canary_stages
 from bushel.store import datasets, partitions, runs
 from bushel.store.database import Transaction
@@ -88,6 +88,9 @@ class Canary:
     def step(self, tx: Transaction, actor: str) -> tuple[str, str] | None:
         """Choose the sample, or judge it, where it is time. Reason and message where the run has to stop."""
         if not self.sampling:
+            return None
+        if "approved" in self._noted:
+            self._pass(tx, [], actor, state=APPROVED)
             return None
         first = self._run.stages[self._stages.sampled[0]]
         if first.row["set_id"] is None:
@@ -168,9 +171,9 @@ class Canary:
         self._write(tx, state=FAILED, outcomes=[one.told() for one in outcomes])
         return "canary_failed", message[:2000]
 
-    def _pass(self, tx: Transaction, outcomes: Sequence[Outcome], actor: str) -> None:
+    def _pass(self, tx: Transaction, outcomes: Sequence[Outcome], actor: str, *, state: str = PASSED) -> None:
         """The rest may begin, and what was made before the sample is published."""
-        self._write(tx, state=PASSED, outcomes=[one.told() for one in outcomes])
+        self._write(tx, state=state, outcomes=[one.told() for one in outcomes])
         for name in self._stages.before:
             for made in (self._run.stages[name].row["outputs"] or {}).values():
                 datasets.publish(tx, self._run.row["project_id"], made["dataset"], made["version"])

@@ -76,6 +76,18 @@ def judge(canary: Mapping[str, Any], made: Mapping[str, Measured], counts: Sampl
     return outcomes
 
 
+def gates_told(canary: Mapping[str, Any]) -> list[str]:
+    """Every gate that a canary states, each in a few words."""
+    told = [f"failed partitions {text}" for text in canary.get("gates", {}).get("failed", DEFAULT_GATES["failed"])]
+    told += [f"bad records {text}" for text in canary.get("gates", {}).get("bad_records", ())]
+    for where, gates in (("", canary.get("gates", {})), *((f" of {name}", own) for name, own in canary.get("data_sets", {}).items())):
+        told += [f"{measure}{where} {text}" for measure in AMOUNTS for text in gates.get(measure, ())]
+        told += [f"schema{where} {gates['schema']}"] if "schema" in gates else []
+        for column, rules in gates.get("columns", {}).items():
+            told += [f"{measure} of {column}{where.replace(' of', ' in')} {text}" for measure, texts in rules.items() for text in texts]
+    return told
+
+
 def _absolute(what: str, text: str, value: float, partitions: int, *, of_share: bool = False) -> Outcome:
     """Of the sample as a whole, which is compared with nothing."""
     rule = Rule.read(text)

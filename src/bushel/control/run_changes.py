@@ -20,7 +20,7 @@ from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument, NotFou
 from bushel.domain.lifecycle import Reason
 from bushel.domain.principal import Principal
 from bushel.domain.ranges import IndexRanges
-from bushel.spec.canary import APPROVED, FAILED
+from bushel.spec.canary import APPROVED, FAILED, SAMPLING
 from bushel.spec.pipeline_canonical import ONCE, PIPELINE_PARTITIONS, space_of
 from bushel.store import jobs, partitions, pipelines, runs
 from bushel.store.database import Transaction
@@ -148,8 +148,8 @@ def rerun(tx: Transaction, principal: Principal, run_id: int, redo: Redo | None 
 
 
 def approve(tx: Transaction, principal: Principal, run_id: int, message: str) -> int:
-    """Let a run go on whose canary's gates did not hold. The id of the run that does so: of the same version, with the same inputs,
-    and all that the sample did stands.
+    """Let a run go on whatever its canary's gates say. The id of the run that does so: itself while its sample is not judged; else
+    a new one, of the same version and with the same inputs, in which all that the sample did stands.
 
     Raises:
         Conflict: there is nothing to let pass.
@@ -157,6 +157,13 @@ def approve(tx: Transaction, principal: Principal, run_id: int, message: str) ->
     base = _lock(tx, principal, run_id)
     principal.may("job:submit", base["project"], f"project {base['project']}")
     name, canary = f"run {base['number']} of {base['pipeline']}", base["canary"]
+    approved = {"by": principal.name, "message": message, "run": base["number"]}
+    if canary is not None and canary["state"] == SAMPLING and base["state"] == "running":
+        _note_approval(tx, principal, base, message, [])
+        runs.write_canary(tx, run_id, {**canary, "approved": approved})
+        runs.set_due(tx, [run_id], True)
+        tx.wake(PIPELINES)
+        return run_id
     if canary is None or canary["state"] != FAILED or base["reason"] != "canary_failed":
         raise Conflict(f"no gate of a canary stopped {name}", suggestion=f"bushel pipeline get {base['pipeline']} --run {base['number']}")
     if base["ended_at"] is None:
@@ -165,16 +172,20 @@ def approve(tx: Transaction, principal: Principal, run_id: int, message: str) ->
     document = pipelines.document(tx, pipeline["id"], base["version"]) or {}
     again = plan_again(tx, base, document, Redo())
     again.told = {"approved": message}
-    again.canary = {**canary, "state": APPROVED, "approved": {"by": principal.name, "message": message, "run": base["number"]}}
+    again.canary = {**canary, "state": APPROVED, "approved": approved}
     again.inputs = base["inputs"]
-    broken = [one["gate"] for one in canary["outcomes"] if not one["holds"]]
-    identity = f"run/{base['pipeline']}/{base['number']}"
-    audit(tx, principal, "run:approve", identity, base["project"], message=message, gates=broken, version=base["version"])
-    tx.emit(run_event("run.approved", base, principal.name, message=message, gates=broken))
+    _note_approval(tx, principal, base, message, [one["gate"] for one in canary["outcomes"] if not one["holds"]])
     return begin(
         tx, principal, pipeline, document, base["version"], base["queue_id"],
         parameters=base["parameters"], backfill=base["backfill"], again=again,
     )  # fmt: skip
+
+
+def _note_approval(tx: Transaction, principal: Principal, run: Mapping[str, Any], message: str, gates: list[str]) -> None:
+    """`gates`: those that did not hold."""
+    identity = f"run/{run['pipeline']}/{run['number']}"
+    audit(tx, principal, "run:approve", identity, run["project"], message=message, gates=gates, version=run["version"])
+    tx.emit(run_event("run.approved", run, principal.name, message=message, gates=gates))
 
 
 def plan_again(tx: Transaction, base: Mapping[str, Any], document: Mapping[str, Any], redo: Redo) -> Again:

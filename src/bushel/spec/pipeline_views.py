@@ -56,6 +56,19 @@ class StagePlanView(TypedDict):
     cpu_hours: float | None
 
 
+class CanaryPlanView(TypedDict):
+    """What would be done first, and what must hold before the rest is."""
+
+    partitions: list[str]  # the first of the sample
+    count: int | None  # null: they are listed while the run goes on
+    sampled: list[str]  # stages
+    before: list[str]  # stages that are whole before the sample is done
+    held: list[str]  # stages that wait for the gates
+    gates: list[str]
+    compared_with: dict[str, int | None]  # data set → version; null: there is none
+    sentence: str
+
+
 class PlanView(TypedDict):
     """What would change, and what a run would take. Nothing was changed."""
 
@@ -64,9 +77,42 @@ class PlanView(TypedDict):
     version: int  # of what is there; 0: it is new
     changes: list[ChangeView]
     stages: list[StagePlanView]
+    canary: CanaryPlanView | None
     partitions: int | None
     cpu_hours: float | None
     finish_seconds: float | None
+    sentence: str
+
+
+class GateView(TypedDict):
+    """One gate of a canary: what was measured, and what the last version has of the same partitions."""
+
+    gate: str
+    holds: bool
+    measured: float | str | None
+    last: float | str | None
+    version: int | None
+    partitions: int
+    note: str | None
+
+
+class ApprovalView(TypedDict):
+    by: str
+    message: str
+    run: int  # the one whose gates were let pass
+
+
+class CanaryView(TypedDict):
+    """How far the canary of a run is. `sampling` of a run that has ended: it was never judged."""
+
+    state: Literal["sampling", "passed", "failed", "approved"]
+    count: int | None  # partitions of the sample; null: they are not known yet
+    of: int | None
+    done: int | None  # of those, while they are done
+    partitions: list[str]  # the first of them
+    compared_with: dict[str, int | None]  # data set → version; null: there was none
+    gates: list[GateView]
+    approved: ApprovalView | None
     sentence: str
 
 
@@ -119,6 +165,7 @@ class RunView(TypedDict):
     submitted_at: str
     ended_at: str | None
     deadline_at: str | None
+    canary: CanaryView | None
     seconds_left: NotRequired[float | None]
     stages: NotRequired[list[StageView]]
 

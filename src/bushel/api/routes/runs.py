@@ -63,6 +63,16 @@ class RunCancellation(BaseModel):
     message: str | None = Field(default=None, max_length=1000, pattern=r"^[^\x00]*$", description="Why, for whoever reads the run.")
 
 
+class RunApproval(BaseModel):
+    """A gate of a canary is let pass."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str = Field(
+        min_length=1, max_length=1000, pattern=r"^[^\x00]*$", description="Why, for the audit and for whoever reads the run."
+    )
+
+
 def _find(tx: Transaction, principal: Principal, pipeline: str, project: str | None, run: str) -> dict[str, Any]:
     found = control.find_pipeline(tx, principal, pipeline, project)
     run_id = run_changes.find_run(tx, found, None if run == "latest" else int(run))
@@ -291,3 +301,28 @@ def rerun(
         return run_changes.rerun(tx, principal, found["id"], redo, version=asked.version)
 
     return _change(database, principal, once, make, 201)
+
+
+_APPROVED: dict[int | str, dict[str, Any]] = {**_CHANGED, **_MADE}
+
+
+@router.post("/pipelines/{pipeline}/runs/{run}/approve", status_code=201, responses=_APPROVED)
+def approve_run(
+    pipeline: PipelineName,
+    run: RunNumber,
+    principal: CurrentPrincipal,
+    database: CurrentDatabase,
+    once: CurrentOnce,
+    request: RunApproval,
+    project: Project = None,
+) -> Any:
+    """Go on whatever the gates of its canary say: with a new run where they stopped it (201), else with this one (200)."""
+
+    def make() -> dict[str, Any]:
+        found = _find(tx, principal, pipeline, project, run)
+        made = run_changes.approve(tx, principal, found["id"], request.message)
+        return {"run": made, "new": made != found["id"]}
+
+    with database.transaction() as tx:
+        made = once(tx, principal.id, make)
+        return _answer_run(tx, made["run"], 201 if made["new"] else 200)

@@ -170,6 +170,13 @@ def rerun(
     return _change(pipeline, number, "rerun", {name: value for name, value in asked.items() if value}, project, idempotency_key)
 
 
+def approve(
+    pipeline: str, number: int | None = None, *, message: str, project: str | None = None, idempotency_key: str | None = None
+) -> Operation[RunView]:
+    """Go on whatever the gates of its canary say: a new run where they stopped it."""
+    return _change(pipeline, number, "approve", {"message": message}, project, idempotency_key)
+
+
 def _change(
     pipeline: str, number: int | None, verb: str, document: Mapping[str, object], project: str | None, key: str | None
 ) -> Operation[RunView]:
