@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bushel.control import advance, backoff, dataset_keeping, dependencies, disk_retention, leases, retention, schedule
+from bushel.control import advance, backoff, dataset_keeping, dependencies, disk_retention, leases, queue_history, retention, schedule
 from bushel.control.dataset_commit import DATASETS
 from bushel.control.elements import DEPENDENCIES, PIPELINES
 from bushel.control.runner import Controller, Step
@@ -34,5 +34,6 @@ _CONTROLLERS = (
     Controller("backoff", _without_memory(backoff.step), poll_seconds=0.5),
     Controller("dependencies", _without_memory(dependencies.step), poll_seconds=1.0, topics=frozenset({DEPENDENCIES})),
     Controller("pipelines", advance.start, poll_seconds=1.0, topics=frozenset({PIPELINES}), gather_seconds=0.01),
+    Controller("history", _without_memory(queue_history.step), poll_seconds=queue_history.PERIOD_SECONDS),
     Controller("retention", _without_memory(retention.step), poll_seconds=3600.0),
 )

@@ -56,6 +56,7 @@ class SnapshotKeeper:
         self.snapshot = Snapshot()
         self.now = NEVER
         self._moment: str | None = None
+        self._used_at: datetime | None = None
         self._shapes: dict[str, KnownShape | None] = {}
         self._array_limits: dict[int, int] = {}
         self._firm: set[int] = set()  # of the jobs that may start, those that may not be stopped for others
@@ -64,12 +65,12 @@ class SnapshotKeeper:
     def refresh(self) -> Snapshot:
         """Bring the snapshot up to date. The first call loads it."""
         with self._database.transaction() as tx:
-            moment, now = store.read_only(tx)
+            moment, now, used_at = store.read_only(tx)
             if self._moment is None or now - self.now > LOAD_AGAIN_AFTER:
                 self._load(tx)
             else:
-                self._follow(tx, self._moment)
-        self._moment, self.now = moment, now
+                self._follow(tx, self._moment, used_at != self._used_at)
+        self._moment, self.now, self._used_at = moment, now, used_at
         return self.snapshot
 
     def forget(self) -> None:
@@ -142,7 +143,7 @@ class SnapshotKeeper:
         self._put_attempts(tx, store.live_attempts(tx))
         self.snapshot.change_jobs(self._ready_jobs(store.ready_jobs(tx), store.exclusions(tx)))
 
-    def _follow(self, tx: Transaction, moment: str) -> None:
+    def _follow(self, tx: Transaction, moment: str, queues_were_used: bool) -> None:
         known_clusters = set(self.snapshot.fleet.clusters)
         self._put_clusters(store.clusters(tx))
         jobs: set[int] = set()
@@ -160,6 +161,8 @@ class SnapshotKeeper:
             self._read_attempts(tx, elements)
         if jobs:
             self._read_jobs(tx, jobs)
+        if queues_were_used:
+            queues |= set(self.snapshot.queues.queues)
         queues |= self.snapshot.lines.queues() - set(self.snapshot.queues.queues)
         if queues:
             found = {row["id"]: row for row in store.queues(tx, sorted(queues))}
@@ -302,7 +305,17 @@ def _preemptible(shape: JobShape) -> bool:
 
 def queue_of(row: dict[str, Any]) -> Queue:
     """A row of `store.scheduling.queues`."""
-    return Queue(**{**row, "lending": row["lending"] or None, "borrowing": row["borrowing"] or None})
+    return Queue(
+        row["id"],
+        row["name"],
+        row["parent_id"],
+        row["weight"],
+        row["quota"],
+        row["guarantee"],
+        row["lending"] or None,
+        row["borrowing"] or None,
+        (row["used"] or {}, row["used_seconds"] or 0.0),
+    )
 
 
 def _attempt(row: dict[str, Any], known: KnownShape | None) -> LiveAttempt:

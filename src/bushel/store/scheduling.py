@@ -27,8 +27,12 @@ _NODES = """
 """
 
 _QUEUES = """
-    select q.id, q.name, q.parent_id, q.weight, q.resource_quota as quota, q.guarantee, q.lending, q.borrowing
-    from queues q
+    select q.id, q.name, q.parent_id, q.weight, q.resource_quota as quota, q.guarantee, q.lending, q.borrowing, u.used, u.used_seconds
+    from queues q left join (
+        select queue_id, jsonb_object_agg(resource, resource_seconds) as used,
+               extract(epoch from max(as_of))::double precision as used_seconds
+        from queue_use group by queue_id
+    ) u on u.queue_id = q.id
 """
 
 # What decides where a job fits, as one text: equal texts are parsed once.
@@ -69,11 +73,14 @@ _CHANGES = """
 """
 
 
-def read_only(tx: Transaction) -> tuple[str, datetime]:
-    """Fix the moment that this transaction sees. Call it first. Returns the moment, for `changes_since`, and what time it is."""
+def read_only(tx: Transaction) -> tuple[str, datetime, datetime | None]:
+    """Fix the moment that this transaction sees. Call it first.
+
+    Returns the moment, for `changes_since`, what time it is, and when the past use of queues was last added to, which no event tells.
+    """
     tx.execute("set transaction isolation level repeatable read, read only")
-    row = tx.one("select pg_current_snapshot()::text as moment, now() as now")
-    return row["moment"], row["now"]
+    row = tx.one("select pg_current_snapshot()::text as moment, now() as now, (select max(as_of) from queue_use) as used_at")
+    return row["moment"], row["now"], row["used_at"]
 
 
 def changes_since(tx: Transaction, moment: str) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ alter table attempts add column checkpoint_at timestamptz;  -- when it last repo
 
 alter table retries add column preemptions int not null default 0;  -- how often it was stopped for others
 
-create table queue_use (                               -- past use, halved every half-life, as of a moment; a row only where there is any
+create table queue_use (                               -- past use, halved every half-life, as of a moment; rows only where there is any
     queue_id         bigint not null references queues on delete cascade,
     resource         text not null,
     resource_seconds double precision not null,        -- smallest units × seconds
-    as_of            timestamptz not null,
+    as_of            timestamptz not null,             -- the same in all rows of a queue
     primary key (queue_id, resource)
 );
+create index queue_use_as_of on queue_use (as_of);     -- for seeing quickly whether there is news
