@@ -73,6 +73,7 @@ class ControlPlane:
         placement: dict[str, Any] = {"group": "main", "ranks": [0, tasks], "node": "n1", "amounts": amounts}
         if "devices" in spec:
             placement["devices"] = spec.pop("devices")
+        parts = spec.pop("placement", [placement])
         _, index, number = id.split(".")
         attempt = {
             "id": id,
@@ -86,7 +87,7 @@ class ControlPlane:
             "element_count": 1,
             "spec": {"run": run, "time_limit": 3600, "preemption": {"grace": 5, "notice": "SIGTERM", "checkpoint": False}, **spec},
             "secrets": secrets or {},
-            "placement": [placement],
+            "placement": parts,
             "submitted_at": "2026-01-01T00:00:00Z",
             "resume_from": None,
             "stop": None,

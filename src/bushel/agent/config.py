@@ -11,6 +11,10 @@ Fields (relative paths start from the file's folder):
 - `labels`: added to each node.
 - `limits`: `"auto"` for control groups where they can be had, `"rlimits"` to do without them.
 - `log_spool_bytes`: how much unsent output of one task is kept, default 64 MiB.
+- `engine`: `"local"`, or `"kubernetes"`: then tasks run as pods, `nodes` and `limits` are not used, and `kubernetes` says where:
+  `{"kubeconfig", "namespace_prefix", "agent_namespace", "image", "levels", "annotations"}`. Without `kubeconfig` the agent signs in as the
+  service account of its own pod. `image` is for jobs that name none; `levels` maps topology levels to node labels, outermost first;
+  `annotations` lists labels of jobs that their pods get as annotations.
 - `environment`: variables given to every task.
 - `pass_environment`: names of the agent's own variables that tasks get as well.
 """
@@ -44,6 +48,16 @@ class NodeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesConfig:
+    kubeconfig: str | None = None  # None: the pod that the agent runs in
+    namespace_prefix: str = "bushel-"
+    agent_namespace: str = "bushel-system"
+    image: str = ""
+    levels: dict[str, str] = field(default_factory=lambda: {"zone": "topology.kubernetes.io/zone"})
+    annotations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AgentConfig:
     url: str
     token_file: str
@@ -55,6 +69,8 @@ class AgentConfig:
     labels: dict[str, str] = field(default_factory=dict)
     limits: str = "auto"
     log_spool_bytes: int = LOG_SPOOL_DEFAULT_BYTES
+    engine: str = "local"
+    kubernetes: KubernetesConfig | None = None
     environment: dict[str, str] = field(default_factory=dict)
     pass_environment: tuple[str, ...] = PASSED_ENVIRONMENT
 
@@ -90,6 +106,9 @@ def parse(raw: Any, folder: str) -> AgentConfig:
             raise BadConfiguration(f"the field {name!r} is needed: a text")
     if raw.get("limits", "auto") not in ("auto", "rlimits"):
         raise BadConfiguration('`limits` must be "auto" or "rlimits"')
+    engine = raw.get("engine", "local")
+    if engine not in ("local", "kubernetes"):
+        raise BadConfiguration('`engine` must be "local" or "kubernetes"')
     nodes = raw.get("nodes", "auto")
     ca_file = raw.get("ca_file")
     return AgentConfig(
@@ -103,8 +122,32 @@ def parse(raw: Any, folder: str) -> AgentConfig:
         labels=_texts(raw.get("labels", {}), "labels"),
         limits=raw.get("limits", "auto"),
         log_spool_bytes=int(raw.get("log_spool_bytes", LOG_SPOOL_DEFAULT_BYTES)),
+        engine=engine,
+        kubernetes=_kubernetes(raw.get("kubernetes", {}), folder) if engine == "kubernetes" else None,
         environment=_texts(raw.get("environment", {}), "environment"),
         pass_environment=tuple(raw.get("pass_environment", PASSED_ENVIRONMENT)),
+    )
+
+
+def _kubernetes(raw: Any, folder: str) -> KubernetesConfig:
+    if not isinstance(raw, dict):
+        raise BadConfiguration("`kubernetes` must be an object")
+    known = KubernetesConfig.__dataclass_fields__
+    for name in raw:
+        if name not in known:
+            raise BadConfiguration(f"kubernetes/{name}: there is no such field; there are {', '.join(sorted(known))}")
+    usual = KubernetesConfig()
+    kubeconfig = raw.get("kubeconfig")
+    annotations = raw.get("annotations", ())
+    if not isinstance(annotations, list | tuple):
+        raise BadConfiguration("kubernetes/annotations: must be a list of texts")
+    return KubernetesConfig(
+        kubeconfig=os.path.join(folder, kubeconfig) if kubeconfig else None,
+        namespace_prefix=str(raw.get("namespace_prefix", usual.namespace_prefix)),
+        agent_namespace=str(raw.get("agent_namespace", usual.agent_namespace)),
+        image=str(raw.get("image", "")),
+        levels=_texts(raw.get("levels", usual.levels), "kubernetes/levels"),
+        annotations=tuple(map(str, annotations)),
     )
 
 

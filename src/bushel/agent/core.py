@@ -13,7 +13,7 @@ import time
 
 from bushel.agent.attempts import Attempt, ReportVersions, Task, ended_unseen
 from bushel.agent.executors.local.folder import parse_task_key, task_key
-from bushel.agent.requests import FreePorts
+from bushel.agent.requests import CannotRun, FreePorts
 from bushel.domain.failpoints import reach
 
 TYPE_CHECKING = False
@@ -22,8 +22,21 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from bushel.agent.devices import Devices
-    from bushel.agent.requests import RequestMaker
     from bushel.spec.agent import AttemptReport, DesiredAttempt
+
+    class Maker(Protocol):
+        """What translates for it."""
+
+        def make(
+            self,
+            attempt: DesiredAttempt,
+            *,
+            ranks: Sequence[int],
+            epoch: int,
+            master_port: int,
+            workdir: str | None,
+            devices: Mapping[int, Sequence[str] | None],
+        ) -> list[dict[str, Any]]: ...
 
     class Executor(Protocol):
         """What runs tasks."""
@@ -45,7 +58,7 @@ class Core:
 
     def __init__(
         self,
-        maker: RequestMaker,
+        maker: Maker,
         devices: Devices,
         generation: int,
         *,
@@ -88,7 +101,8 @@ class Core:
                 task.node, task.devices = start.get("node", ""), start.get("devices", [])
                 self._devices.hold(task.node, task.devices)
                 task.started_at = start.get("started_at")
-                task.advance("running")
+                if not start.get("pending"):
+                    task.advance("running")
                 if end is not None:
                     self._end(attempt, task, end)
             for attempt in list(self._attempts.values()):
@@ -246,8 +260,9 @@ class Core:
                 devices=devices,
             )
         except (LookupError, TypeError, ValueError) as error:
+            why = str(error) if isinstance(error, CannotRun) else f"the job cannot be run here: {error!r}"
             for _, rank in placed:
-                self._end(attempt, attempt.tasks[rank], ended_unseen("start_failed", f"the job cannot be run here: {error!r}"))
+                self._end(attempt, attempt.tasks[rank], ended_unseen("start_failed", why))
             return
         for request in requests:
             reach("core.before_start")

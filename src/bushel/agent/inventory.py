@@ -112,11 +112,11 @@ def _nvidia_devices() -> list[tuple[str, str]]:
     devices = []
     for line in output.splitlines():
         uuid, _, name = line.partition(", ")
-        devices.append((uuid.strip(), _short_model(name)))
+        devices.append((uuid.strip(), short_model(name)))
     return devices
 
 
-def _short_model(name: str) -> str:
+def short_model(name: str) -> str:
     """`NVIDIA H100 80GB HBM3` is an H100, `Tesla T4` a T4: the first word with a digit."""
     words = [word for word in name.replace("-", " ").split() if word not in ("NVIDIA", "Tesla", "GeForce", "Quadro")]
     return next((word for word in words if any(letter.isdigit() for letter in word)), words[0] if words else "gpu")

@@ -42,6 +42,10 @@ SHELL = "/bin/sh"
 _RECENT_PORTS = 4096
 
 
+class CannotRun(ValueError):
+    """This engine has no way to run the job. The text says why, in words for its owner."""
+
+
 class FreePorts:
     """Ports that nobody listened on when they were asked for, and none of the last few thousand handed out."""
 
@@ -81,7 +85,7 @@ class RequestMaker:
     ) -> list[dict[str, Any]]:
         """One request for each of `ranks`. `devices` has, by rank, what CUDA_VISIBLE_DEVICES is to be; None leaves it alone."""
         hosts = self._hosts(attempt)
-        deadline = clock.timestamp(time.time_ns() + int(_time_limit_seconds(attempt) * 1e9))
+        deadline = clock.timestamp(time.time_ns() + int(time_limit_seconds(attempt) * 1e9))
         wanted = set(ranks)
         return [
             self._one(attempt, tasks, rank, hosts, deadline, epoch, master_port, workdir, devices.get(rank))
@@ -155,7 +159,7 @@ class RequestMaker:
             "workdir": workdir,
             "result": bool(attempt.get("context")),
             "limits": _limits(tasks["amounts"]),
-            "time_limit_seconds": _time_limit_seconds(attempt),
+            "time_limit_seconds": time_limit_seconds(attempt),
             "grace_seconds": grace_seconds,
             "notice": int(signal.Signals[preemption.get("notice", "SIGTERM")]),
             "log_spool_bytes": self._config.log_spool_bytes,
@@ -170,7 +174,7 @@ class RequestMaker:
         return hosts
 
 
-def _time_limit_seconds(attempt: DesiredAttempt) -> float:
+def time_limit_seconds(attempt: DesiredAttempt) -> float:
     return float(_get(attempt["spec"], "time_limit", 86400.0))
 
 

@@ -13,18 +13,13 @@ import signal
 import sys
 import time
 
-from bushel.agent import inventory
+from bushel.agent import engines
 from bushel.agent.blobs import BlobCache
 from bushel.agent.config import AgentConfig, BadConfiguration, load
 from bushel.agent.core import Core
-from bushel.agent.devices import Devices
 from bushel.agent.executors.local import processes
-from bushel.agent.executors.local.cgroups import Limiter
-from bushel.agent.executors.local.executor import LocalExecutor
 from bushel.agent.executors.local.folder import parse_task_key
-from bushel.agent.lease import read_lease
 from bushel.agent.log_sender import LogSender
-from bushel.agent.requests import RequestMaker
 from bushel.agent.state import PARK_FILE, InUse, StateFolder
 from bushel.agent.sync import Synchroniser
 from bushel.client.transport import Transport
@@ -52,28 +47,31 @@ class Agent:
     def __init__(self, config: AgentConfig, state: StateFolder) -> None:
         token = _token(config)
         self._state = state
-        nodes = inventory.nodes_of(config)
-        limiter = Limiter.without_groups() if config.limits == "rlimits" else Limiter.detect(state.path)
-        self._executor = LocalExecutor(state, self._take_event, limiter)
+        self._engine = engines.make(config, state, self._take_event)
+        self._executor = self._engine.executor
         self._syncs = Transport(config.url, token=token, ca_file=config.ca_file, patience_seconds=0.0)
         self._bulk = Transport(config.url, token=token, ca_file=config.ca_file, patience_seconds=0.0)
         self._blobs = BlobCache(self._bulk, f"{state.path}/cache")
-        maker = RequestMaker(config, state, _base_environment(config), {node.name: node.address for node in nodes})
         self.core = Core(
-            maker, Devices(nodes), state.generation, changed=self._changed, fetch=self._blobs.fetch, logs_ended=self._logs_ended
+            self._engine.maker,
+            self._engine.devices,
+            state.generation,
+            changed=self._changed,
+            fetch=self._blobs.fetch,
+            logs_ended=self._logs_ended,
         )
         self._logs = LogSender(self._bulk, state, self.core.logs_sent)
-        self._sync = Synchroniser(self._syncs, state, self.core, inventory.reports(nodes, self._executor.limiter.describe()))
+        self._sync = Synchroniser(self._syncs, state, self.core, self._engine.nodes)
 
     def start(self) -> None:
         """Take over what runs, then talk."""
-        lease = read_lease(self._state.path)
         found = self._executor.open()
-        self.core.adopt(self._executor, found, lease["epoch"] if lease else None)
+        self.core.adopt(self._executor, found, self._engine.epoch())
         for key, (_, end) in found.items():
             if end is None:
                 self._logs.written(key, *parse_task_key(key))
         self._executor.listen()
+        self._engine.follow_nodes(self._sync.nodes_changed)
         self._blobs.start()
         self._logs.start()
         self._sync.start()
@@ -202,11 +200,6 @@ def _token(config: AgentConfig) -> str:
     if not token:
         raise BadConfiguration(f"{config.token_file} is empty")
     return token
-
-
-def _base_environment(config: AgentConfig) -> dict[str, str]:
-    passed = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
-    return {"PATH": os.defpath, **passed, **config.environment}
 
 
 def _raise_file_limit() -> None:

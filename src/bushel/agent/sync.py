@@ -79,7 +79,8 @@ class Synchroniser:
         self._transport = transport
         self._state = state
         self._core = core
-        self._nodes: list[NodeReport] | None = list(nodes)
+        self._nodes = list(nodes)
+        self._changed_nodes: dict[str, NodeReport] = {}  # not told yet
         self._changed = threading.Condition()
         self._news_at = _NEVER  # when what has changed is due to be told
         self.stopping = threading.Event()
@@ -107,6 +108,13 @@ class Synchroniser:
                 self._news_at = due_at
                 self._changed.notify()
 
+    def nodes_changed(self, nodes: Sequence[NodeReport], changed: Sequence[NodeReport]) -> None:
+        """These are all nodes now, and these of them are news."""
+        with self._changed:
+            self._nodes = list(nodes)
+            self._changed_nodes.update((node["name"], node) for node in changed)
+        self.changed(urgent=False)
+
     def stop(self) -> None:
         """Send nothing more. A request that is under way is left to itself."""
         self.stopping.set()
@@ -128,7 +136,7 @@ class Synchroniser:
             try:
                 if self._registered.is_set():
                     reports = self._core.reports()
-                    if reports:
+                    if reports or self._changed_nodes:
                         self._exchange(reports, wait_seconds=0.0)
                     self.stopping.wait(min(len(reports) * GATHER_SECONDS_EACH, GATHER_LONGEST_SECONDS))
                 else:
@@ -185,7 +193,7 @@ class Synchroniser:
     def _exchange(self, reports: list[AttemptReport], *, wait_seconds: float, complete: bool = False, parked: bool = False) -> None:
         """One request and what follows from its answer."""
         epoch = self._core.epoch
-        nodes = self._nodes if complete else None
+        nodes = self._nodes if complete else list(self._changed_nodes.values()) if wait_seconds == 0 else []
         request: SyncRequest = {
             "incarnation": self._state.incarnation,
             "epoch": epoch,
@@ -195,8 +203,9 @@ class Synchroniser:
             "attempts": reports,
             "wait_seconds": wait_seconds,
         }
-        if nodes is not None:
+        if nodes:
             request["nodes"] = nodes
+        if complete:
             request["agent"] = {"version": bushel.__version__, "host": socket.gethostname(), "platform": platform.platform()}
         if parked:
             request["parked"] = True
@@ -214,12 +223,20 @@ class Synchroniser:
             return
         self._renew(answer, sent, parked=parked)
         self._core.answered(reports)
+        self._nodes_told(nodes)
         if answer["epoch"] != self._core.epoch:
             self._core.begin_epoch(answer["epoch"])
         rebooted = self._state.rebooted and answer["complete"]
         self._core.take_answer(answer["version"], answer["complete"], answer["attempts"], answer["forget"], rebooted=rebooted)
         if rebooted:
             self._state.settle()
+
+    def _nodes_told(self, nodes: Sequence[NodeReport]) -> None:
+        """What has changed again meanwhile stays to be told."""
+        with self._changed:
+            for node in nodes:
+                if self._changed_nodes.get(node["name"]) is node:
+                    del self._changed_nodes[node["name"]]
 
     def _send(self, request: SyncRequest, timeout_seconds: float) -> SyncAnswer:
         """Raises:

@@ -12,6 +12,7 @@ from bushel.cli.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bushel.installation import clusters
     from bushel.installation.doctor import Finding
 
 _MARKS = {"fine": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "red"), "unknown": ("unknown", "dim")}
@@ -123,6 +124,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--site", required=True, metavar="SITE", help="where it is; made if there is none of that name")
     parser.add_argument("--jurisdiction", default="", metavar="CODE", help="of a new site: whose law holds there, such as cn or us")
+    parser.add_argument(
+        "--engine", choices=("local", "kubernetes"), default="local", help="what runs its tasks (default local: this machine)"
+    )
+    parser.add_argument("--kubeconfig", metavar="FILE", help="of a Kubernetes cluster: how its agent reaches it")
+    parser.add_argument("--image", default="", metavar="IMAGE", help="of a Kubernetes cluster: for jobs that name none")
+    parser.add_argument(
+        "--pod-annotation",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="label of jobs that their pods get as annotation; may be repeated",
+    )
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="how many equal nodes to pose as (default 1)")
     parser.add_argument("--cpu", default="4", metavar="N", help="of each node (default 4)")
     parser.add_argument("--memory", default="8GiB", metavar="SIZE", help="of each node (default 8GiB)")
@@ -140,6 +153,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add(options: argparse.Namespace, session: Session) -> None:
     from bushel.installation import clusters
     from bushel.installation.home import Home
+
+    home = Home.current()
+    settings = home.settings()
+    if options.engine == "kubernetes":
+        if not options.kubeconfig:
+            raise ValueError("--engine kubernetes needs --kubeconfig FILE: how its agent reaches the cluster")
+        joined = clusters.Kubernetes(options.kubeconfig, options.image, options.pod_annotation)
+        clusters.add(home, settings, options.name, options.site, jurisdiction=options.jurisdiction, kubernetes=joined)
+    else:
+        pose = _pose(options)
+        clusters.add(home, settings, options.name, options.site, jurisdiction=options.jurisdiction, pose=pose)
+    session.note(f"  agent            {clusters.await_ready(home, settings, options.name)}")
+    session.next(f"bushel submit --cluster {options.name} -- hostname", "bushel node ls", f"bushel cluster remove {options.name}")
+
+
+def _pose(options: argparse.Namespace) -> clusters.Pose:
+    """The equal nodes that a machine claims to be."""
+    from bushel.installation import clusters
     from bushel.spec.quantities import cpu_milli, gpu_request, size_bytes
 
     gpu = None
@@ -152,7 +183,7 @@ def _add(options: argparse.Namespace, session: Session) -> None:
         gpu = (model, int(request.get("count", 1) * 1000))
     if options.nodes < 1:
         raise ValueError("--nodes must be at least 1")
-    pose = clusters.Pose(
+    return clusters.Pose(
         nodes=options.nodes,
         cpu_milli=cpu_milli(options.cpu),
         memory_bytes=size_bytes(options.memory),
@@ -160,11 +191,6 @@ def _add(options: argparse.Namespace, session: Session) -> None:
         labels=dict(_pair(text, "--label") for text in options.label),
         topology={level: places.split(",") for level, places in (_pair(text, "--topology") for text in options.topology)},
     )
-    home = Home.current()
-    settings = home.settings()
-    clusters.add(home, settings, options.name, options.site, jurisdiction=options.jurisdiction, pose=pose)
-    session.note(f"  agent            {clusters.await_ready(home, settings, options.name)}")
-    session.next(f"bushel submit --cluster {options.name} -- hostname", "bushel node ls", f"bushel cluster remove {options.name}")
 
 
 def _remove_arguments(parser: argparse.ArgumentParser) -> None:

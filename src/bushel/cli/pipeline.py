@@ -202,7 +202,7 @@ def _get(options: argparse.Namespace, session: Session) -> int:
         return _watch(session, options.pipeline, options.run, session.project)
     run = session.call(pipelines.get_run(options.pipeline, options.run, project=session.project))
     show_object(session, run, name=lambda run: str(run["number"]), lines=lambda run: run_lines(run, session))
-    if run["state"] == "failed":
+    if run["state"] == "failed" and run["reason"] != "canary_failed":
         session.next(
             f"bushel pipeline partitions {run['pipeline']} STAGE --state failed", f"bushel pipeline rerun {run['pipeline']} --failed"
         )
@@ -328,6 +328,17 @@ def _rerun(options: argparse.Namespace, session: Session) -> int:
     return _begin(session, operation, wait=options.wait)
 
 
+def _approve_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_of(parser)
+    parser.add_argument("--message", metavar="TEXT", required=True, help="why, for the audit and for whoever reads the run")
+    parser.add_argument("--wait", action="store_true", help="wait for its end, and take its exit code")
+
+
+def _approve(options: argparse.Namespace, session: Session) -> int:
+    operation = pipelines.approve(options.pipeline, options.run, message=options.message, project=session.project)
+    return _begin(session, operation, wait=options.wait)
+
+
 def _change_arguments(parser: argparse.ArgumentParser) -> None:
     _run_of(parser)
     parser.add_argument("--all", action="store_true", help="the pipeline: all of its runs, and those to come")
@@ -367,6 +378,7 @@ VERBS = {
         "partitions": Command("list partitions of a stage", _partitions, _partitions_arguments),
         "records": Command("list records that were set aside", _records, _records_arguments),
         "rerun": Command("do a run again, in part", _rerun, _rerun_arguments),
+        "approve": Command("let a run go on whatever the gates of its canary say", _approve, _approve_arguments),
         "pause": Command(
             "start no more of a run", _pausing("paused", pipelines.pause, pipelines.pause_pipeline), _change_arguments, output=False
         ),

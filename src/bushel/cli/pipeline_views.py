@@ -57,10 +57,38 @@ def run_lines(run: dict[str, Any], session: Session) -> Iterator[str]:
     yield _title(run, session)
     if run["message"]:
         yield f"  why         {plain(run['message'])}"
+    yield from _canary(run, session)
     width = max((len(stage["name"]) for stage in run["stages"]), default=0)
     for stage in run["stages"]:
         yield f"  {stage['name']:<{width}}  {_stage(stage, session)}"
     yield from _remarks(run, session)
+
+
+def _canary(run: dict[str, Any], session: Session) -> Iterator[str]:
+    canary = run.get("canary")
+    if canary is None:
+        return
+    if canary["state"] != "failed":
+        yield f"  canary      {plain(canary['sentence'])}"
+    if canary["partitions"]:
+        more = canary["count"] - len(canary["partitions"])
+        yield f"  sample      {plain(', '.join(canary['partitions']))}" + (f" and {more:,} more" if more > 0 else "")
+    if canary["state"] == "failed":
+        for gate in canary["gates"]:
+            word = "held" if gate["holds"] else session.paint("broken", "red")
+            yield f"  {'gate':<11} {plain(gate['gate'])}: {word}{_measured(gate)}"
+
+
+def _measured(gate: dict[str, Any]) -> str:
+    values = [
+        plain(f"{value:,.6g}" if isinstance(value, float) else str(value))
+        for value in (gate["measured"], gate["last"])
+        if value is not None
+    ]
+    told = [values[0]] if values else []
+    told += [f"{values[1]} in version {gate['version']}"] if len(values) > 1 else []
+    told += [gate["note"]] if gate["note"] else []
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _title(run: dict[str, Any], session: Session) -> str:
@@ -199,6 +227,18 @@ def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
         told += [f"{stage['cpu_hours']:,.1f} CPU-hours"] if stage["cpu_hours"] is not None else []
         told += [session.paint(f"{' and '.join(stage['changed'])} changed", "yellow")] if stage["changed"] else []
         yield f"  {stage['name']:<{width}}  {' · '.join(told)}"
+    if plan["canary"] is not None:
+        canary = plan["canary"]
+        yield f"  canary: {plain(canary['sentence'])}"
+        if canary["partitions"]:
+            more = canary["count"] - len(canary["partitions"])
+            yield f"    sample  {plain(', '.join(canary['partitions']))}" + (f" and {more:,} more" if more > 0 else "")
+        for gate in canary["gates"]:
+            yield f"    gate    {plain(gate)}"
+        for name, number in canary["compared_with"].items():
+            yield f"    beside  {plain(name)}" + (f" version {number}" if number is not None else ", which has no version yet")
+        if canary["held"]:
+            yield f"    waits   {', '.join(canary['held'])}, and the rest of {', '.join(canary['sampled'])}"
     if plan["finish_seconds"] is not None:
         yield f"  a run takes about {duration(plan['finish_seconds'])} and {plan['cpu_hours']:,.1f} CPU-hours, if nothing else runs"
     else:

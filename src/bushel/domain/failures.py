@@ -30,6 +30,7 @@ ENDINGS: dict[Reason, tuple[Outcome, FailureClass | None]] = {
     _R.WORKDIR_FAILED: (_O.FAILED, _F.DATA),  # the uploaded archive is gone or cannot be unpacked
     _R.RESULT_FAILED: (_O.FAILED, _F.DATA),  # what it wrote of what it came to cannot be kept
     _R.DISK_FULL: (_O.FAILED, _F.INFRASTRUCTURE),  # the node's disk, not the task's own limit
+    _R.PLACEMENT_REJECTED: (_O.LOST, _F.INFRASTRUCTURE),  # it never ran: its cluster had changed since the plan was made
     _R.TASK_LOST: (_O.LOST, _F.INFRASTRUCTURE),
     _R.LEASE_EXPIRED: (_O.LOST, _F.INFRASTRUCTURE),
     _R.NODE_LOST: (_O.LOST, _F.INFRASTRUCTURE),

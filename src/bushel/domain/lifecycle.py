@@ -76,6 +76,7 @@ class Reason(StrEnum):
     WORKDIR_FAILED = "workdir_failed"
     RESULT_FAILED = "result_failed"
     DISK_FULL = "disk_full"
+    PLACEMENT_REJECTED = "placement_rejected"
     TASK_LOST = "task_lost"
     LEASE_EXPIRED = "lease_expired"
     NODE_LOST = "node_lost"

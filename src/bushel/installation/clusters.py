@@ -7,6 +7,7 @@ short is taken up again and yields the same cluster; a removed cluster's agent h
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -52,14 +53,36 @@ class Pose:
         return made
 
 
+@dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """A cluster whose agent runs here and reaches its API server by `kubeconfig`. `image` is for jobs that name none."""
+
+    kubeconfig: str
+    image: str = ""
+    annotations: Sequence[str] = ()
+
+    def document(self) -> dict[str, Any]:
+        """What the agent is told of it."""
+        return {"kubeconfig": os.path.abspath(self.kubeconfig), "image": self.image, "annotations": list(self.annotations)}
+
+
 def local_name() -> str:
     """This machine's name as a cluster's."""
     name = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().partition(".")[0].lower()).strip("-")[:63]
     return name or "machine"
 
 
-def add(home: Home, settings: Settings, name: str, site: str, *, jurisdiction: str = "", pose: Pose | None = None) -> None:
-    """Make a cluster and start its agent. Without a pose it is this machine as it is.
+def add(
+    home: Home,
+    settings: Settings,
+    name: str,
+    site: str,
+    *,
+    jurisdiction: str = "",
+    pose: Pose | None = None,
+    kubernetes: Kubernetes | None = None,
+) -> None:
+    """Make a cluster and start its agent. Without a pose, and not of Kubernetes, it is this machine as it is.
 
     Raises:
         Conflict: there is such a cluster already.
@@ -77,7 +100,8 @@ def add(home: Home, settings: Settings, name: str, site: str, *, jurisdiction: s
     plane = ControlPlane(home, settings)
     plane.make_site(site, jurisdiction)
     try:
-        token = plane.make_cluster(name, site, key=key_file.read_text().strip())
+        engine = "kubernetes" if kubernetes else "local"
+        token = plane.make_cluster(name, site, key=key_file.read_text().strip(), engine=engine)
     except BushelError:
         shutil.rmtree(folder)
         raise
@@ -91,8 +115,11 @@ def add(home: Home, settings: Settings, name: str, site: str, *, jurisdiction: s
         "cluster": name,
         "site": site,
         "state_folder": "state",
-        "nodes": pose.documents(name) if pose else "auto",
     }
+    if kubernetes:
+        config |= {"engine": "kubernetes", "kubernetes": kubernetes.document()}
+    else:
+        config["nodes"] = pose.documents(name) if pose else "auto"
     write_private(folder / "agent.json", json.dumps(config, indent=2) + "\n")
     reload(home)
 
@@ -100,7 +127,7 @@ def add(home: Home, settings: Settings, name: str, site: str, *, jurisdiction: s
 def ensure_local(home: Home, settings: Settings) -> str:
     """This machine as a cluster of the site `local`, made at the first start. Returns its name."""
     for name in home.cluster_names():
-        if config(home, name)["nodes"] == "auto":
+        if config(home, name).get("nodes") == "auto":
             return name
     name = local_name()
     add(home, settings, name, LOCAL_SITE)

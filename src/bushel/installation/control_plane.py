@@ -51,9 +51,10 @@ class ControlPlane:
         except Conflict:
             return
 
-    def make_cluster(self, name: str, site: str, *, key: str) -> str:
+    def make_cluster(self, name: str, site: str, *, key: str, engine: str = "local") -> str:
         """Make a cluster. Returns its agent's token; asked again with the same key, the same one."""
-        made = self._caller.call(Operation("POST", "/v1/clusters", document={"name": name, "site": site}, headers=with_key(key)))
+        document = {"name": name, "site": site, "engine": engine}
+        made = self._caller.call(Operation("POST", "/v1/clusters", document=document, headers=with_key(key)))
         return made["agent_token"]
 
     def remove_cluster(self, name: str) -> None:

@@ -82,8 +82,8 @@ def lock(tx: Transaction, cluster_id: int) -> dict[str, Any] | None:
 def insert(tx: Transaction, site_id: int, name: str, engine: str) -> int | None:
     """The new cluster's id; None if the name is taken. A removed cluster keeps its name: what it ran is still told by it."""
     row = tx.first(
-        "insert into clusters (site_id, name, engine) values (%s, %s, %s) on conflict (name) do nothing returning id",
-        (site_id, name, engine),
+        "insert into clusters (site_id, name, engine, capabilities) values (%s, %s, %s, %s) on conflict (name) do nothing returning id",
+        (site_id, name, engine, Jsonb({"containers": engine == "kubernetes"})),
     )
     return row["id"] if row else None
 
@@ -160,8 +160,12 @@ def grant(tx: Transaction, cluster_id: int, incarnation: str, lease_seconds: flo
 
 
 def silent(tx: Transaction, limit: int) -> list[int]:
-    """Clusters none of whose attempts can still be running, unless the lease is renewed this very moment."""
-    return [row["id"] for row in tx.all("select id from clusters where lease_free_at < now() order by id limit %s", (limit,))]
+    """Clusters none of whose attempts can still be running, unless the lease is renewed this very moment.
+
+    Pods outlive the agent of their cluster: nobody knows when they have ended, so a Kubernetes cluster is waited for.
+    """
+    query = "select id from clusters where lease_free_at < now() and engine <> 'kubernetes' order by id limit %s"
+    return [row["id"] for row in tx.all(query, (limit,))]
 
 
 def with_old_attempts(tx: Transaction) -> list[int]:

@@ -35,7 +35,7 @@ class NewCluster(BaseModel):
 
     name: NewName
     site: NewName
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "kubernetes"] = "local"
 
 
 class SiteView(BaseModel):

@@ -173,9 +173,9 @@ class OutputStream:
             if max(map(len, split)) <= PART_BYTES:
                 records = whole + lines.replace(b"\n", b"\n" + whole) + b"\n"
             else:
-                records = b"".join(_cut(line, head, b"F ") for line in split)
+                records = b"".join(cut(line, head, b"F ") for line in split)
         if part:
-            records += _cut(part, head, b"P ")
+            records += cut(part, head, b"P ")
         self._spool.write(records)
 
     def _find_progress(self, data: bytes) -> None:
@@ -195,7 +195,7 @@ class OutputStream:
         self._line_start = rest if may_report else b"?"
 
 
-def _cut(line: bytes, head: bytes, last: bytes) -> bytes:
+def cut(line: bytes, head: bytes, last: bytes) -> bytes:
     """Records of at most `PART_BYTES` of text for one line; the last is whole (`F `) or a part (`P `)."""
     records = []
     while len(line) > PART_BYTES:

@@ -1,0 +1,413 @@
+"""Tasks as pods, each bound by us to the node that the plan gave it.
+
+Guarantees: a task runs at most once ever: its pod has a name of its own and a finalizer, so it is there, whoever deletes
+it, until its end is recorded; a pod that is not bound never ran, and is taken away when the agent starts. The pods of an
+attempt are bound only when all of them exist and fit; when one cannot be bound the others are stopped and the attempt
+goes back as `placement_rejected`. A task's output is fetched before its end is told. Nothing is remembered that the
+cluster does not say: `open` takes over by labels.
+
+Events, each with the task's key: `started`, `running`, `stopping`, `ended`, as of the other executors; they come from
+several threads, one at a time for a task, and never under the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from bushel.agent.executors.kubernetes import labels
+from bushel.agent.executors.kubernetes.api import MERGE_PATCH, Api, ApiError, Unreachable
+from bushel.agent.executors.kubernetes.endings import End, cannot_start, end_of, running_since, taken_away
+from bushel.agent.executors.kubernetes.identity import ensure_namespace
+from bushel.agent.executors.kubernetes.output import fetch_output
+from bushel.agent.executors.kubernetes.watch import Watch, pages
+from bushel.agent.executors.local.folder import parse_task_key, task_key
+from bushel.domain.failpoints import reach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from bushel.agent.executors.kubernetes.fleet import Fleet
+    from bushel.agent.state import StateFolder
+
+log = logging.getLogger(__name__)
+
+WORKERS = 16
+START_SECONDS = 600.0
+"""How long a bound pod may take to run before its node is given up."""
+
+NAMESPACE_SECONDS = 10.0
+_TICK_SECONDS = 1.0
+_AGAIN_SECONDS = 5.0
+
+
+class _Task:
+    """A task that has not been removed. `pod` is as last seen; None until it was made."""
+
+    __slots__ = ("bound_at", "end_stop", "ending", "key", "name", "namespace", "pod", "refused", "request", "running", "stop")
+
+    def __init__(self, key: str, namespace: str, name: str) -> None:
+        self.key = key
+        self.namespace = namespace
+        self.name = name
+        self.request: dict[str, Any] | None = None
+        self.pod: dict[str, Any] | None = None
+        self.bound_at: float | None = None
+        self.running = False
+        self.stop: tuple[str, float] | None = None  # reason, grace
+        self.end_stop = False  # `stopping` was told
+        self.refused: End | None = None  # why it is stopped, where nobody asked for it
+        self.ending = False  # its end is being told, or was
+
+    def waits_since(self, moment: float) -> bool:
+        """Whether it was bound by then, and neither runs nor was given up."""
+        return self.bound_at is not None and self.bound_at < moment and not (self.running or self.ending or self.refused)
+
+    @property
+    def path(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
+
+
+class KubernetesExecutor:
+    def __init__(
+        self, api: Api, state: StateFolder, cluster: str, fleet: Fleet, on_event: Callable[[str, str, dict[str, Any] | None], None]
+    ) -> None:
+        self._api = api
+        self._state = state
+        self._cluster = cluster
+        self._fleet = fleet
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._tasks: dict[str, _Task] = {}
+        self._launching: set[str] = set()  # attempts
+        self._namespaces: set[str] = set()
+        self._unremoved: dict[tuple[str, str], bool] = {}  # namespace, name of pods to be taken away
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="kubernetes")
+        self._closing = threading.Event()
+        self.usage_changed: Callable[[], None] = lambda: None  # a pod came, went or ended
+        self._ticker = threading.Thread(target=self._tick, name="kubernetes ticker", daemon=True)
+        self.epoch: int | None = None  # the newest that a pod was found of
+        self.watch = Watch(api, "/api/v1/pods", self._pod_changed)
+
+    # For the agent ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
+        """Take over what runs; take away what was never bound.
+
+        Raises:
+            ApiError, Unreachable: the cluster does not say.
+        """
+        found: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
+        for page in pages(self._api, "/api/v1/pods", labelSelector=f"{labels.CLUSTER}={self._cluster}"):
+            for pod in page["items"]:
+                metadata = pod["metadata"]
+                if not pod["spec"].get("nodeName"):
+                    self._take_away(metadata["namespace"], metadata["name"])
+                    continue
+                epoch, key = int(metadata["labels"][labels.EPOCH]), _key(pod)
+                self.epoch = max(self.epoch or 0, epoch)
+                task = self._tasks[key] = _Task(key, metadata["namespace"], metadata["name"])
+                task.pod, task.bound_at = pod, time.monotonic()
+                facts = json.loads(metadata["annotations"][labels.FACTS])
+                found[key] = ({**facts, "epoch": epoch, "started_at": running_since(pod), "pending": running_since(pod) is None}, None)
+        self._sweep({parse_task_key(key)[0] for key in found})
+        return found
+
+    def listen(self) -> None:
+        """Begin to give events."""
+        self.watch.start()
+        self._ticker.start()
+
+    def start(self, request: dict[str, Any]) -> None:
+        """Begin a task. Its attempt is launched with the last of its tasks."""
+        attempt, _ = parse_task_key(request["key"])
+        with self._lock:
+            if request["key"] in self._tasks:
+                return
+            task = self._tasks[request["key"]] = _Task(request["key"], request["namespace"], request["pod"]["metadata"]["name"])
+            task.request = request
+            if len(self._of_attempt(attempt)) < request["task_count"]:
+                return
+            self._launching.add(attempt)
+        self._pool.submit(self._guarded, self._launch, attempt)
+
+    def stop(self, key: str, reason: str, grace_seconds: float) -> None:
+        """Ask a task to end. It may be asked again, to shorten the grace."""
+        with self._lock:
+            task = self._tasks.get(key)
+            if task is None:
+                return
+            task.stop = (task.stop[0] if task.stop else reason, grace_seconds)
+            if parse_task_key(key)[0] in self._launching:
+                return  # the launch looks at it
+        self._pool.submit(self._guarded, self._stop, task)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Forget an attempt's tasks, whose ends are recorded, and take away what is left of them."""
+        with self._lock:
+            tasks = [task for key in keys if (task := self._tasks.pop(key, None)) is not None]
+        self._pool.submit(self._guarded, self._remove, list(keys), tasks)
+
+    def has_live(self) -> bool:
+        return any(not task.ending for task in list(self._tasks.values()))
+
+    def close(self) -> None:
+        """Stop listening. Pods go on."""
+        self._closing.set()
+        self.watch.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # Launching -------------------------------------------------------------------------------------------------------
+
+    def _launch(self, attempt: str) -> None:
+        """Make the pods of an attempt that are missing, then bind them; or none."""
+        with self._lock:
+            tasks = self._of_attempt(attempt)
+        new = [task for task in tasks if task.request is not None]
+        refused: End | None = None
+        try:
+            refused = self._create(new)
+            if refused is None and not any(task.stop for task in tasks):
+                reach("kubernetes.before_bind")
+                refused = self._bind(new)
+        except (Unreachable, ApiError) as failure:
+            refused = End("placement_rejected", str(failure))
+        finally:
+            with self._lock:
+                self._launching.discard(attempt)
+        for task in new:
+            task.refused = task.refused or refused
+        for task in new:
+            if refused is not None or task.stop is not None:
+                self._stop(task)
+
+    def _create(self, tasks: list[_Task]) -> End | None:
+        """Why they cannot all be made; those that were are not bound."""
+        requests = [task.request for task in tasks if task.request is not None]
+        if refusal := self._fleet.refusal([(request["node"], request["amounts"]) for request in requests]):
+            return End("placement_rejected", refusal)
+        first, namespace = requests[0], tasks[0].namespace
+        try:
+            self._ensure_namespace(namespace)
+            for kind in ("secret", "service"):
+                if first[kind] is not None:
+                    self._post(f"/api/v1/namespaces/{namespace}/{kind}s", first[kind])
+            for task, request in zip(tasks, requests, strict=True):
+                if task.stop is not None:
+                    return None
+                reach("kubernetes.before_create")
+                self._post_pod(namespace, request["pod"])
+        except ApiError as error:
+            quota = error.status == 403 and "exceeded quota" in str(error)
+            return End("placement_rejected" if quota else "start_failed", f"the cluster refused it: {error}")
+        return None
+
+    def _bind(self, tasks: list[_Task]) -> End | None:
+        for task in tasks:
+            assert task.request is not None  # noqa: S101 - new ones have one
+            node = task.request["node"]
+            target = {"apiVersion": "v1", "kind": "Node", "name": node}
+            body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": task.name}, "target": target}
+            task.bound_at = time.monotonic()
+            try:
+                self._api.request("POST", f"{task.path}/binding", body)
+            except ApiError as error:
+                if not (error.status == 409 and self._is_bound(task, node)):
+                    return End("placement_rejected", f"it could not be bound to {node}: {error}")
+        return None
+
+    def _is_bound(self, task: _Task, node: str) -> bool:
+        """An earlier binding whose answer was lost."""
+        return self._api.get(task.path)["spec"].get("nodeName") == node
+
+    def _post(self, path: str, document: dict[str, Any]) -> None:
+        """Make an object that may be there already, by an earlier try."""
+        try:
+            self._api.request("POST", path, document)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+    def _post_pod(self, namespace: str, pod: dict[str, Any]) -> None:
+        """A new namespace takes pods only once its service account is there."""
+        deadline = time.monotonic() + NAMESPACE_SECONDS
+        while True:
+            try:
+                return self._post(f"/api/v1/namespaces/{namespace}/pods", pod)
+            except ApiError as error:
+                if error.status != 403 or "serviceaccount" not in str(error) or time.monotonic() > deadline:
+                    raise
+            self._closing.wait(0.1)
+
+    def _ensure_namespace(self, namespace: str) -> None:
+        if namespace not in self._namespaces:
+            ensure_namespace(self._api, namespace)
+            self._namespaces.add(namespace)
+
+    # Stopping and removing -------------------------------------------------------------------------------------------
+
+    def _stop(self, task: _Task) -> None:
+        """Delete its pod with the grace it has. One that was never bound has ended with that."""
+        if task.ending:
+            return
+        grace = 0.0 if task.refused is not None or task.stop is None else task.stop[1]
+        reach("kubernetes.before_delete")
+        try:
+            pod = self._api.request("DELETE", task.path, query={"gracePeriodSeconds": max(int(grace), 0)})
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            pod = None  # it was never made
+        if pod is None or not pod.get("spec", {}).get("nodeName"):
+            self._end(task, task.refused or End("task_lost", None), None)
+
+    def _remove(self, keys: list[str], tasks: list[_Task]) -> None:
+        reach("kubernetes.before_remove")
+        for task in tasks:
+            self._take_away(task.namespace, task.name)
+        for namespace, attempt in {(task.namespace, parse_task_key(task.key)[0]) for task in tasks}:
+            for kind in ("secrets", "services"):
+                self._delete(f"/api/v1/namespaces/{namespace}/{kind}/{labels.object_name(attempt)}")
+        for key in keys:
+            shutil.rmtree(self._state.task(key), ignore_errors=True)
+
+    def _take_away(self, namespace: str, name: str) -> None:
+        """Let go of a pod that has ended or never ran. Tried until it is done."""
+        self._unremoved[namespace, name] = True
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+        with contextlib.suppress(KeyError):
+            self._delete(path, gracePeriodSeconds=0)
+            try:
+                self._api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE_PATCH)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            del self._unremoved[namespace, name]
+
+    def _delete(self, path: str, **query: Any) -> None:
+        try:
+            self._api.request("DELETE", path, query=query)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def _sweep(self, attempts: set[str]) -> None:
+        """Secrets and services of attempts that have no pods: an agent died between the two."""
+        for kind in ("secrets", "services"):
+            for page in pages(self._api, f"/api/v1/{kind}", labelSelector=f"{labels.CLUSTER}={self._cluster},{labels.ATTEMPT}"):
+                for item in page["items"]:
+                    metadata = item["metadata"]
+                    if metadata["labels"][labels.ATTEMPT] not in attempts:
+                        self._delete(f"/api/v1/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}")
+
+    # What the cluster says -------------------------------------------------------------------------------------------
+
+    def _pod_changed(self, pod: dict[str, Any], gone: bool) -> None:
+        if labels.is_ours(pod, self._cluster):
+            with self._lock:
+                task = self._tasks.get(_key(pod))
+            if task is not None:
+                self._look(task, pod, gone=gone)
+        self._fleet.pod_changed(pod, gone)
+        self.usage_changed()
+
+    def node_gone(self, node: str) -> None:
+        """Look again at what ran there."""
+        for task in list(self._tasks.values()):
+            if task.pod is not None and task.pod["spec"].get("nodeName") == node:
+                self._look(task, task.pod, gone=False)
+
+    def _look(self, task: _Task, pod: dict[str, Any], *, gone: bool) -> None:
+        if gone:
+            self._submit_end(task, taken_away(task.pod or {"spec": {}}), None)
+            return
+        task.pod = pod
+        node = pod["spec"].get("nodeName", "")
+        end = end_of(pod, node_is_gone=bool(node) and self.watch.synced.is_set() and self._fleet.is_gone(node)) if node else None
+        if end is not None:
+            self._submit_end(task, end, pod)
+            return
+        if pod["metadata"].get("deletionTimestamp") and node and not task.end_stop and task.stop is not None:
+            task.end_stop = True
+            self._on_event(task.key, "stopping", {"reason": task.stop[0]})
+        since = running_since(pod)
+        if since is not None and not task.running:
+            task.running = True
+            self._on_event(task.key, "started", {"started_at": since})
+            self._on_event(task.key, "running", None)
+        elif since is None and task.refused is None and (refused := cannot_start(pod)) is not None:
+            self._refuse(task, refused)
+
+    def _refuse(self, task: _Task, why: End) -> None:
+        task.refused = why
+        self._pool.submit(self._guarded, self._stop, task)
+
+    def _submit_end(self, task: _Task, end: End, pod: dict[str, Any] | None) -> None:
+        with self._lock:
+            if task.ending:
+                return
+            task.ending = True
+        self._pool.submit(self._guarded, self._tell_end, task, task.refused or end, pod)
+
+    def _end(self, task: _Task, end: End, pod: dict[str, Any] | None) -> None:
+        with self._lock:
+            if task.ending:
+                return
+            task.ending = True
+        self._tell_end(task, end, pod)
+
+    def _tell_end(self, task: _Task, end: End, pod: dict[str, Any] | None) -> None:
+        size = 0
+        if pod is not None and end.started_at is not None:
+            size = fetch_output(self._api, task.path, labels.object_name(parse_task_key(task.key)[0]), self._state.task(task.key))
+        reach("kubernetes.before_ended")
+        self._on_event(task.key, "ended", end.result(log_bytes=size, stop_reason=task.stop[0] if task.stop else None))
+
+    # Now and then ----------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """What nobody tells: pods that do not start, removals that failed."""
+        again_at = time.monotonic() + _AGAIN_SECONDS
+        while not self._closing.wait(_TICK_SECONDS):
+            now = time.monotonic()
+            for task in list(self._tasks.values()):
+                if task.waits_since(now - START_SECONDS):
+                    self._refuse(task, End("task_lost", f"its node did not start it within {START_SECONDS / 60:.0f} min"))
+            if now > again_at:
+                again_at = now + _AGAIN_SECONDS
+                for namespace, name in list(self._unremoved):
+                    self._pool.submit(self._guarded, self._take_away, namespace, name)
+                for task in list(self._tasks.values()):
+                    if (task.stop or task.refused) and not task.ending and parse_task_key(task.key)[0] not in self._launching:
+                        self._pool.submit(self._guarded, self._stop, task)
+
+    def _guarded(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Run it in the pool: what fails is said, and tried again by the tick."""
+        try:
+            function(*arguments)
+        except (ApiError, OSError) as failure:
+            log.warning("the Kubernetes API refused or failed, trying again: %s", failure)
+        except Exception:
+            log.exception("a task could not be handled by a fault of ours")
+
+    def _of_attempt(self, attempt: str) -> list[_Task]:
+        """Under the lock. Ranks are few and their keys follow from the attempt's."""
+        found = []
+        for rank in range(len(self._tasks)):
+            task = self._tasks.get(task_key(attempt, rank))
+            if task is None:
+                break
+            found.append(task)
+        return found
+
+
+def _key(pod: dict[str, Any]) -> str:
+    metadata = pod["metadata"]
+    return task_key(metadata["labels"][labels.ATTEMPT], int(metadata["labels"][labels.RANK]))
