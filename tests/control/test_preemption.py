@@ -292,6 +292,22 @@ def test_the_setting_that_stops_nobody(farm: World) -> None:
     assert live_policy(environment={}).reclaim
     with pytest.raises(InvalidDocument, match="BUSHEL_RECLAIM"):
         live_policy(environment={"BUSHEL_RECLAIM": "perhaps"})
+    with pytest.raises(InvalidDocument, match=r"BUSHEL_LEAST_RUN.*not a duration"):
+        live_policy(environment={"BUSHEL_LEAST_RUN": "soon"})
+
+
+def test_nobody_is_stopped_before_its_least_run_and_then_without_a_change(farm: World) -> None:
+    """docs/concepts/preemption.md#limits"""
+    lent = all_lent(farm)
+    owner_job(farm, resources={"cpu": 4, "memory": "1GiB"})
+    scheduler = Scheduler(farm.database, farm.lease, live_policy(environment={"BUSHEL_LEAST_RUN": "15m"}))
+    assert scheduler.step() == 0, "the only one beyond what its queue is entitled to has run for 700 s"
+    assert scheduler._revisit_at_seconds is not None
+    assert 190 < scheduler._revisit_at_seconds - scheduler._keeper.now.timestamp() <= 200, "then it is looked at again"
+    for number, job_id in enumerate(lent):
+        began(farm, job_id, 1201.0 - 100 * number)
+    assert Scheduler(farm.database, farm.lease, live_policy(environment={"BUSHEL_LEAST_RUN": "15m"})).step() == 1
+    assert stopping(farm) == [lent[3]]
 
 
 def test_what_was_freed_is_not_taken_by_the_lender_again(farm: World) -> None:

@@ -27,6 +27,7 @@ from bushel.domain.failpoints import reach
 from bushel.domain.ids import encode_job_id
 from bushel.scheduling.decisions import Eviction, EvictionReason
 from bushel.scheduling.policy import Policy
+from bushel.spec.quantities import duration_seconds
 from bushel.store import scheduling as store
 from bushel.store.attempts import AttemptKey
 from bushel.store.database import SCHEDULE, Database
@@ -37,21 +38,29 @@ ACTOR = "controller/schedule"
 EVICTIONS_LIMIT = 500
 """Elements that one transaction stops; more only if they give way to one job."""
 
-SETTING = "BUSHEL_RECLAIM"
+RECLAIM = "BUSHEL_RECLAIM"
+LEAST_RUN = "BUSHEL_LEAST_RUN"
 
 log = logging.getLogger(__name__)
 
 
 def live_policy(base: Policy | None = None, environment: Mapping[str, str] = os.environ) -> Policy:
-    """The policy of this installation. `BUSHEL_RECLAIM=off` in the environment of its parts keeps it from stopping anybody for others.
+    """The policy of this installation, from the environment of its parts.
+
+    `BUSHEL_RECLAIM=off` keeps it from stopping anybody for others; with `BUSHEL_LEAST_RUN=10m` nobody is before so long.
 
     Raises:
-        InvalidDocument: the setting is neither on nor off.
+        InvalidDocument: a setting cannot be understood.
     """
-    chosen = environment.get(SETTING, "on").strip().lower()
+    chosen = environment.get(RECLAIM, "on").strip().lower()
     if chosen not in ("on", "off"):
-        raise InvalidDocument([FieldProblem(SETTING, f"{chosen!r} is neither on nor off", suggestion=f"{SETTING}=off")])
-    return replace(base or Policy(), reclaim=chosen == "on")
+        raise InvalidDocument([FieldProblem(RECLAIM, f"{chosen!r} is neither on nor off", suggestion=f"{RECLAIM}=off")])
+    try:
+        least_seconds = float(duration_seconds(environment.get(LEAST_RUN, "0s")))
+    except ValueError as error:
+        problem = f"{environment[LEAST_RUN]!r} is {error}"
+        raise InvalidDocument([FieldProblem(LEAST_RUN, problem, suggestion=f"{LEAST_RUN}=10m")]) from None
+    return replace(base or Policy(), reclaim=chosen == "on", least_run_seconds=least_seconds)
 
 
 def evict(database: Database, lease: Lease, keeper: SnapshotKeeper, evictions: Sequence[Eviction]) -> int:
