@@ -37,7 +37,7 @@ def pipelines(world: World, tmp_path: Path) -> Pipelines:
 
 def document(code: str = "v1", names: list[str] = NAMES, **canary: Any) -> dict[str, Any]:
     """Each day is decoded, and what came of all of them is summed up."""
-    stages = {
+    stages: dict[str, dict[str, Any]] = {
         "decode": {"run": f"decode {code}", "outputs": {"frames": "frames"}, "cache": "auto"},
         "check": {"run": "check", "after": "decode"},
         "sum": {"once": True, "run": "sum", "after": "check", "outputs": {"total": "total"}},
@@ -266,7 +266,7 @@ def test_what_must_be_whole_before_the_sample_is_published_only_when_the_gates_h
 
 
 def test_a_failed_list_is_what_the_run_says_and_not_the_canary(pipelines: Pipelines) -> None:
-    spec = document() | {"partitions": {"discovered_by": "list"}}
+    spec: dict[str, Any] = document() | {"partitions": {"discovered_by": "list"}}
     spec["stages"]["list"] = {"once": True, "run": "list"}
     run = pipelines.run(spec)
     pipelines.finish(lambda stage, _: int(stage == "list"))
@@ -284,7 +284,7 @@ def test_a_failed_list_is_what_the_run_says_and_not_the_canary(pipelines: Pipeli
 
 
 def test_windows_of_the_sample_have_their_neighbours(pipelines: Pipelines) -> None:
-    spec = document() | {"canary": {"partitions": ["day-3"]}}
+    spec: dict[str, Any] = document() | {"canary": {"partitions": ["day-3"]}}
     spec["stages"]["check"]["after"] = [{"stage": "decode", "edge": "window", "before": 1, "after": 1}]
     run = pipelines.run(spec)
     pipelines.settle()
