@@ -58,7 +58,7 @@ def test_a_run_is_shown_with_its_stages_its_grid_and_its_partitions(app_client: 
     run = app_client.get("/v1/pipelines/p/runs/latest").json()
     assert [(stage["name"], stage["counts"]["gated"]) for stage in run["stages"]] == [("one", 2), ("two", 2)]
     grid = app_client.get("/v1/pipelines/p/runs/1/grid", params={"columns": 1}).json()
-    assert grid["rows"][0] == {"stage": "one", "partitions": 2, "cells": [[0, 0, 0, 0, 0, 2]]}
+    assert grid["rows"][0] == {"stage": "one", "partitions": 2, "cells": [[0, 0, 0, 0, 0, 2]], "taken_over": []}
     first = app_client.get("/v1/pipelines/p/runs/1/partitions", params={"stage": "two", "limit": 1}).json()
     assert [row["partition"] for row in first["items"]] == ["a"]
     second = app_client.get("/v1/pipelines/p/runs/1/partitions", params={"stage": "two", "page": first["next_page"]}).json()

@@ -95,5 +95,5 @@ def test_a_grid_of_any_size_is_a_line_for_a_stage() -> None:
         + [[1249, 1, 0, 0, 0, 0], [600, 0, 0, 10, 5, 635], [0, 0, 0, 3, 1247, 0]]
         + [[0, 0, 0, 0, 0, 1250]] * 37
     )
-    lines = list(grid_lines({"rows": [{"stage": "decode", "partitions": 100_000, "cells": cells}]}, session))
+    lines = list(grid_lines({"rows": [{"stage": "decode", "partitions": 100_000, "cells": cells, "taken_over": []}]}, session))
     assert lines[0] == "decode  " + "█" * 40 + "×" + "▒" + "▶" + "·" * 37 + "  100,000, up to 1,250 a cell"

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bushel.api.run_views import grid_view, partition_views
 from bushel.control.why_run import why
 from bushel.store import pipelines as store
+from bushel.store import run_reads, runs
 from tests.control.lifecycle_world import World
 from tests.control.pipeline_world import Pipelines
 
@@ -139,6 +141,39 @@ def test_why_run_names_what_changed(pipelines: Pipelines) -> None:
     changed = run(document({"a": "9"}, env="2"), {"a": "9"}, parameters={"hz": "20"})
     assert asked(changed)["changed"] == ["parameters"]
     assert asked(changed, "shard")["changed"] == ["parameters", "stage decode"]
+
+
+def test_what_is_taken_over_says_which_attempt_of_which_run_made_it(pipelines: Pipelines) -> None:
+    contents = {"a": "1", "b": "2"}
+    spec = document(contents)
+    first = pipelines.run(spec)
+    pipelines.finish(lambda stage, name: int((stage, name) == ("decode", "b")), truth(spec, {}, contents))
+    second = pipelines.rerun(first)
+    pipelines.finish(results=truth(spec, {}, contents))
+    third, fourth = pipelines.run(document(contents, name="other")), pipelines.run(spec)
+    pipelines.finish(results=truth(spec, {}, contents))
+    fifth = pipelines.rerun(fourth)
+
+    def shown(run_id: int) -> dict[str, tuple[int, str] | None]:
+        with pipelines.database.transaction() as tx:
+            stage = next(row for row in runs.stages(tx, [run_id]) if row["name"] == "decode")
+            found = partition_views(tx, stage, run_reads.counts(tx, [run_id])[stage["id"]], None, -1, 10)
+        return {row["partition"]: row["made_by"] and (row["made_by"]["run"], row["made_by"]["pipeline"]) for row in found}
+
+    assert shown(first) == {"a": None, "b": None}
+    assert shown(second) == {"a": (1, "p"), "b": None}
+    for run_id in (third, fourth, fifth):
+        assert shown(run_id) == {"a": (1, "p"), "b": (2, "p")}, "it is the attempt that did the work, however often it is taken over"
+    with pipelines.database.transaction() as tx:
+        rows = {row["stage"]: row["taken_over"] for row in grid_view(tx, third, 80)["rows"]}
+        row = pipelines.row(fourth)
+        told = why(tx, row, store.document(tx, row["pipeline_id"], row["version"]) or {}, "decode", "b")
+    assert rows["decode"] == [{"pipeline": "p", "run": 1, "partitions": 1}, {"pipeline": "p", "run": 2, "partitions": 1}]
+    assert told["made_by"] is not None
+    attempt, cluster = told["made_by"]["attempt"], told["made_by"]["cluster"]
+    assert told["sentence"].endswith(f"its result was taken over; attempt {attempt} of run 2 of p made it, on {cluster}")
+    with pipelines.database.transaction() as tx:
+        assert grid_view(tx, fifth, 80)["rows"][0]["taken_over"] == [{"pipeline": "p", "run": 3, "partitions": 2}], "where it stands from"
 
 
 steps = st.lists(

@@ -8,6 +8,7 @@ from typing import Any
 
 from bushel.api.canary_views import canary_plan_view, canary_view, done_of_sample
 from bushel.control import run_estimates as estimates
+from bushel.control.made_by import makers, origins
 from bushel.control.pipelines import Change
 from bushel.control.result_keys import stage_parts
 from bushel.control.run_changes import NOTHING
@@ -126,7 +127,7 @@ def grid_view(tx: Transaction, run_id: int, columns: int) -> dict[str, Any]:
     for stage in runs.stages(tx, [run_id]):
         count, one = stage["element_count"] or 0, counted.get(stage["id"])
         cells = _cells(_places(tx, one), count, min(columns, count)) if one is not None and count else []
-        rows.append({"stage": stage["name"], "partitions": count, "cells": cells})
+        rows.append({"stage": stage["name"], "partitions": count, "cells": cells, "taken_over": origins(tx, stage)})
     return {"rows": rows}
 
 
@@ -161,6 +162,7 @@ def partition_views(
     indices = list(wanted)
     called = partitions.names(tx, ((stage["set_id"], index) for index in indices))
     ended = run_reads.last_attempts(tx, counted["jobs"], indices)
+    made = makers(tx, stage, wanted & places["succeeded"])
     views = []
     for index in indices:
         attempt = ended.get(index)
@@ -174,6 +176,7 @@ def partition_views(
                 "message": attempt["message"] if attempt else None,
                 "attempt": attempt_id(attempt["job_id"], index, attempt["number"]) if attempt else None,
                 "cluster": attempt["cluster"] if attempt else None,
+                "made_by": made.get(index),
             }
         )
     return views

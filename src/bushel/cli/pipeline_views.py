@@ -42,10 +42,16 @@ RUN_COLUMNS = (
 PARTITION_COLUMNS = (
     Column("PARTITION", lambda row: plain(row["partition"]), least=12),
     Column("STATE", lambda row: row["state"]),
-    Column("ATTEMPT", lambda row: row["attempt"] or "–"),
-    Column("CLUSTER", lambda row: row["cluster"] or "–", weight=2),
+    Column("ATTEMPT", lambda row: _maker(row)["attempt"] or "–"),
+    Column("CLUSTER", lambda row: _maker(row)["cluster"] or "–", weight=2),
+    Column("MADE IN", lambda row: f"run {row['made_by']['run']} of {row['made_by']['pipeline']}" if row["made_by"] else "", weight=1),
     Column("WHY", lambda row: plain(row["message"] or row["reason"] or ""), least=12),
 )
+
+
+def _maker(row: dict[str, Any]) -> dict[str, Any]:
+    """Who did the work of a partition, in whatever run."""
+    return row["made_by"] or row
 
 
 def run_state(run: dict[str, Any]) -> str:
@@ -168,7 +174,8 @@ def grid_lines(grid: dict[str, Any], session: Session) -> Iterator[str]:
         cells = "".join(_cell(dict(zip(_ORDER, cell, strict=True)), session) for cell in row["cells"])
         each = -(-row["partitions"] // len(row["cells"])) if row["cells"] else 0
         scale = f"  {row['partitions']:,}" + (f", up to {each:,} a cell" if each > 1 else "")
-        yield f"{row['stage']:<{width}}  {cells}{scale}"
+        taken = ", ".join(f"{one['partitions']:,} from run {one['run']} of {one['pipeline']}" for one in row["taken_over"][:2])
+        yield f"{row['stage']:<{width}}  {cells}{scale}" + (f"; {taken}" if taken else "")
     yield session.paint(LEGEND, "dim")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from bushel.control.canary import canary_of
+from bushel.control.made_by import count_origins
 from bushel.control.result_keys import find_results, input_digests, key_of, may_be_shared, write_results
 from bushel.control.run_state import IN_FLIGHT, RunState, StageJob, StageState
 from bushel.domain.ranges import IndexRanges
@@ -97,12 +98,15 @@ def take_over(tx: Transaction, run: RunState, stage: StageState, one: StageJob, 
         hit = found.get(key)
         if hit is not None:
             body = None if hit["body"] is None else Jsonb(hit["body"])
-            rows.append((one.job.id, index, 0, body, hit["names"], key, hit["digest"], hit["bad_count"]))
+            made = (hit["job_id"], hit["index"]) if hit["attempt"] else (hit["made_job_id"], hit["made_index"])
+            rows.append((one.job.id, index, 0, body, hit["names"], key, hit["digest"], hit["bad_count"], *made))
     write_results(tx, rows)
     done = IndexRanges.of_indices(row[1] for row in rows)
     if done:
         one.job.close("succeeded", done)
         stage.row["cached_count"] += len(done)
+        made_in = (row[-2] for row in rows if row[-2] is not None)
+        stage.row["samples"]["origins"] = count_origins(stage.row["samples"].get("origins", {}), made_in)
         stage.dirty = True
     return done
 

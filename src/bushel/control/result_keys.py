@@ -140,7 +140,8 @@ def _window(edge: Mapping[str, Any], known: Mapping[int, bytes], index: int, cou
 
 
 _HITS = """
-    select distinct on (r.key) r.key, r.job_id, r.index, r.body, r.names, r.digest, r.bad_count
+    select distinct on (r.key) r.key, r.job_id, r.index, r.attempt, r.body, r.names, r.digest, r.bad_count,
+           r.made_job_id, r.made_index
     from element_results r where r.key = any(%s) order by r.key, r.job_id desc
 """
 
@@ -151,15 +152,18 @@ def find_results(tx: Transaction, keys: Sequence[bytes]) -> dict[bytes, dict[str
 
 
 _WRITE = """
-    insert into element_results (job_id, index, attempt, body, names, key, digest, bad_count)
-    select n.job_id, n.index, n.attempt, n.body, n.names, n.key, n.digest, n.bad_count
-    from unnest(%s::bigint[], %s::int[], %s::int[], %s::jsonb[], %s::text[], %s::bytea[], %s::bytea[], %s::bigint[])
-        n (job_id, index, attempt, body, names, key, digest, bad_count)
+    insert into element_results (job_id, index, attempt, body, names, key, digest, bad_count, made_job_id, made_index)
+    select n.job_id, n.index, n.attempt, n.body, n.names, n.key, n.digest, n.bad_count, n.made_job_id, n.made_index
+    from unnest(
+        %s::bigint[], %s::int[], %s::int[], %s::jsonb[], %s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::bigint[], %s::int[]
+    ) n (job_id, index, attempt, body, names, key, digest, bad_count, made_job_id, made_index)
     on conflict (job_id, index) do update set key = excluded.key, digest = excluded.digest
 """
 
 
 def write_results(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Job, index, attempt, body (as JSON), names, key, digest, bad count. Of one that is there already: its key and digest."""
+    """Job, index, attempt, body (as JSON), names, key, digest, bad count, and job and index of the element that did the work, if that
+    is another. Of one that is there already: its key and digest.
+    """
     if rows:
         tx.execute(_WRITE, [list(column) for column in zip(*rows, strict=True)])

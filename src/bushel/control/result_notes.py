@@ -66,7 +66,7 @@ def _give_keys(
         digest = result_digest(row["body"], key)
         if key is not None or digest is not None:
             body = None if row["body"] is None else Jsonb(row["body"])
-            rows.append((job_id, index, row["attempt"], body, row["names"], key, digest, row["bad_count"]))
+            rows.append((job_id, index, row["attempt"], body, row["names"], key, digest, row["bad_count"], None, None))
     write_results(tx, rows)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bushel.control.made_by import makers
 from bushel.control.result_keys import PARTS, input_digests, may_be_shared
 from bushel.domain.errors import NotFound
 from bushel.domain.ranges import IndexRanges
@@ -33,17 +34,28 @@ def why(tx: Transaction, run: Mapping[str, Any], document: Mapping[str, Any], st
     row, index, depends = found
     definition = document["stages"][stage]
     view: dict[str, Any] = {"stage": stage, "partition": partition, "cache": definition["cache"]}
-    view |= {"taken_over": False, "compared_with": None, "changed": [], "unknown": []}
-    if index in row["carried"]:
-        return view | {"taken_over": True, "sentence": "it was carried over from the run that this one does again"}
-    if _taken_over(tx, row["id"], index):
-        return view | {"taken_over": True, "sentence": "nothing that it depends on had changed: its result was taken over"}
+    view |= {"taken_over": False, "made_by": None, "compared_with": None, "changed": [], "unknown": []}
+    carried = index in row["carried"]
+    if carried or _taken_over(tx, row["id"], index):
+        maker = makers(tx, row, IndexRanges(((index, index + 1),))).get(index)
+        return view | {"taken_over": True, "made_by": maker, "sentence": _taken_over_from(maker, carried)}
     view["unknown"] = sorted(name for name, digest in depends.items() if digest is None)
     number, earlier = _earlier(tx, run, stage, partition)
     if earlier is None:
         return view | {"sentence": f"no earlier run has done {partition} in {stage}"}
     view |= {"compared_with": number, "changed": [name for name in {**depends, **earlier} if depends.get(name) != earlier.get(name)]}
     return view | {"sentence": _sentence(view, may_be_shared(definition), number)}
+
+
+def _taken_over_from(maker: Mapping[str, Any] | None, carried: bool) -> str:
+    how = (
+        "it stands from the run that this one does again"
+        if carried
+        else "nothing that it depends on had changed: its result was taken over"
+    )
+    if maker is None:
+        return how
+    return f"{how}; attempt {maker['attempt']} of run {maker['run']} of {maker['pipeline']} made it, on {maker['cluster']}"
 
 
 def _sentence(view: Mapping[str, Any], shared: bool, number: int | None) -> str:

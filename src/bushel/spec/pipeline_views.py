@@ -170,12 +170,31 @@ class RunView(TypedDict):
     stages: NotRequired[list[StageView]]
 
 
+class MakerView(TypedDict):
+    """The attempt that did the work of a partition that was taken over."""
+
+    pipeline: str
+    run: int
+    attempt: str
+    cluster: str
+    site: str
+
+
+class OriginView(TypedDict):
+    """So many partitions of a stage stand from this run, or took their results over from it."""
+
+    pipeline: str
+    run: int
+    partitions: int
+
+
 class GridRow(TypedDict):
     """A stage, cut into equal parts. Each cell counts `[succeeded, failed, cancelled, live, may start, waits]`."""
 
     stage: str
     partitions: int
     cells: list[list[int]]
+    taken_over: list[OriginView]  # from which runs, the most first
 
 
 class GridView(TypedDict):
@@ -193,6 +212,7 @@ class PartitionView(TypedDict):
     message: str | None
     attempt: str | None
     cluster: str | None
+    made_by: MakerView | None  # null: it was not taken over
 
 
 class SetAsideView(TypedDict):
@@ -212,6 +232,7 @@ class WhyView(TypedDict):
     stage: str
     partition: str
     taken_over: bool
+    made_by: MakerView | None  # the attempt that did the work of what was taken over
     cache: Literal["auto", "always", "never"]
     compared_with: int | None  # an earlier run
     changed: list[str]  # code, environment, parameters, input NAME, stage NAME, partition
