@@ -273,7 +273,6 @@ def test_limits_hold_and_nobody_is_named_twice(world: World) -> None:
     assert made.evictions == world.plan(ON).evictions
 
 
-@pytest.mark.xfail(reason="rarely, what was stopped goes back to where it was: reclaim stays off until this holds", strict=False)
 @given(crowded())
 @settings(max_examples=40, deadline=None)
 def test_reclaim_ends_and_no_plan_undoes_the_last(world: World) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bushel.scheduling.arrays import PendingIndices
 from bushel.scheduling.backfill import KeptFree, fits_empty, keep_free
-from bushel.scheduling.decisions import Cause, Waiting
+from bushel.scheduling.decisions import Cause, Start, Waiting
 from bushel.scheduling.entities import Run, ShapeClass
 from bushel.scheduling.feasibility import Choices, Variant, charge_of_counts, choices_of
 from bushel.scheduling.fit import Piece, Room
@@ -27,7 +27,7 @@ from bushel.scheduling.lines import job_of_key
 from bushel.scheduling.order import entitle, stretch_by_history
 from bushel.scheduling.policy import Policy
 from bushel.scheduling.quota import Ledger, OverQuota
-from bushel.scheduling.reclaim import Reclaimed, reclaim
+from bushel.scheduling.reclaim import NOTHING_BARRED, Barred, Reclaimed, reclaim
 from bushel.scheduling.record import LinesLeft, Places, Starts, Waits
 from bushel.scheduling.snapshot import Snapshot
 
@@ -38,8 +38,8 @@ _NEVER_MICROS = 1 << 62
 class Pass:
     """The state of one plan while it is made."""
 
-    def __init__(self, snapshot: Snapshot, now_seconds: float, policy: Policy) -> None:
-        self.snapshot, self.fleet, self.policy = snapshot, snapshot.fleet, policy
+    def __init__(self, snapshot: Snapshot, now_seconds: float, policy: Policy, barred: Barred = NOTHING_BARRED) -> None:
+        self.snapshot, self.fleet, self.policy, self.barred = snapshot, snapshot.fleet, policy, barred
         self.now_seconds = now_seconds
         self.kept_free: KeptFree | None = None
         self.complete = True
@@ -132,10 +132,21 @@ class Pass:
             else:
                 self._serve_apart(line)
 
+    def start_head(self, line: int) -> Start | None:
+        """Start the next of this line out of its queue's turn, if it fits."""
+        state = self.space.state
+        before, queue = int(state[tables.STARTED]), int(state[tables.QUEUE])
+        if before >= state[tables.START_LIMIT]:
+            return None
+        state[tables.QUEUE] = self.ledger.number[self._queue_id(line)]
+        self._serve_apart(line)
+        state[tables.QUEUE] = queue
+        return self.starts()[before] if state[tables.STARTED] > before else None
+
     def _serve_apart(self, line: int) -> None:
         """The head of a line that the kernel does not serve."""
         shape = self._shape(line)
-        job_id, index = self._head(line)
+        job_id, index = self.head(line)
         excluded = self.pending.excluded(job_id, index)
         choices = choices_of(self.fleet, shape)
         if any(not choice.ranks for choice in choices):
@@ -223,7 +234,7 @@ class Pass:
 
     def _keep_free(self, line: int, excluded: frozenset[int]) -> None:
         shape = self._shape(line)
-        job_id, index = self._head(line)
+        job_id, index = self.head(line)
         self.kept_free = keep_free(self.room, choices_of(self.fleet, shape), shape.constraints, job_id, index, excluded)
         self.space.state[tables.KEEPING] = self.kept_free is not None
 
@@ -247,7 +258,7 @@ class Pass:
     def _head_job(self, line: int) -> int:
         return job_of_key(int(self.lines.pool[tables.KEY, self.lines.start[line] + self.lines.position[line]]))
 
-    def _head(self, line: int) -> tuple[int, int]:
+    def head(self, line: int) -> tuple[int, int]:
         """Job and index."""
         job_id = self._head_job(line)
         return job_id, self.pending.index(job_id, int(self.lines.taken[line]))

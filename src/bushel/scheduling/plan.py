@@ -6,7 +6,7 @@ holds. An element waits only if a quota, the room left by those ahead of it, or 
 
 The rules, a module each: `order` who is next · `arrays` which indices · `quota` how much a queue may hold · `feasibility`
 which nodes are allowed · `fit` and `gangs` which of them is taken · `backfill` what a large job that does not fit gets · `reclaim` who is
-stopped for whom. `pass_over` puts them together; `workspace` keeps what the next plan can go on from.
+stopped for whom · `foresight` whether that is of use. `pass_over` puts them together; `workspace` keeps what the next plan can go on from.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from bushel.scheduling.entities import ShapeClass
 from bushel.scheduling.fairness import Shares
 from bushel.scheduling.feasibility import NodeCount, count_obstacles
 from bushel.scheduling.fit import Room
+from bushel.scheduling.foresight import ROUNDS, following, pointless_in
 from bushel.scheduling.pass_over import Pass
 from bushel.scheduling.policy import Policy
 from bushel.scheduling.quota import Ledger
+from bushel.scheduling.reclaim import NOTHING_BARRED, Barred, Reclaimed
 from bushel.scheduling.record import Starts, Waits
 from bushel.scheduling.snapshot import Snapshot
 
@@ -65,9 +67,24 @@ class Plan:
 
 def plan(snapshot: Snapshot, now: datetime, policy: Policy) -> Plan:
     """Decide. Reads the snapshot, changes nothing in it that decides anything."""
-    made = Pass(snapshot, now.timestamp(), policy)
+    barred = NOTHING_BARRED
+    for _ in range(ROUNDS):
+        made, reclaimed = _plan(snapshot, now, policy, barred)
+        if not reclaimed.evictions or reclaimed.certain:
+            return made
+        with following(made, now.timestamp()) as changed:
+            then, _ = _plan(changed, now, policy, NOTHING_BARRED)
+        pointless = pointless_in(then, snapshot, reclaimed)
+        if not (pointless.spared or pointless.refused):
+            return made
+        barred = barred.plus(pointless)
+    return _plan(snapshot, now, policy, Barred(everybody=True))[0]
+
+
+def _plan(snapshot: Snapshot, now: datetime, policy: Policy, barred: Barred) -> tuple[Plan, Reclaimed]:
+    made = Pass(snapshot, now.timestamp(), policy, barred)
     made.run()
-    return Plan(
+    planned = Plan(
         made.starts(),
         made.waits(),
         made.kept_free,
@@ -80,3 +97,4 @@ def plan(snapshot: Snapshot, now: datetime, policy: Policy) -> Plan:
         made.reclaimed.evictions,
         made.reclaimed.reservations,
     )
+    return planned, made.reclaimed

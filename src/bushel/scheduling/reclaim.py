@@ -21,8 +21,8 @@ import numpy as np
 
 from bushel.scheduling.decisions import Eviction, Reservation
 from bushel.scheduling.entities import LiveAttempt
+from bushel.scheduling.fairness.standings import ONE, Job, Standings
 from bushel.scheduling.fairness.standings import Claim as Right
-from bushel.scheduling.fairness.standings import Job, Standings
 from bushel.scheduling.feasibility import Choices, Variant, charge_of_counts, choices_of
 from bushel.scheduling.fit import Piece
 from bushel.scheduling.fleet import Mask
@@ -38,13 +38,40 @@ if TYPE_CHECKING:
     from bushel.scheduling.pass_over import Pass
 
 
+Element = tuple[int, int]
+"""A job and an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """`spared` may not be stopped, nobody is stopped for those `refused`; `everybody`: nobody is stopped at all."""
+
+    spared: frozenset[Element] = frozenset()
+    refused: frozenset[Element] = frozenset()
+    everybody: bool = False
+
+    def plus(self, more: Barred) -> Barred:
+        return Barred(self.spared | more.spared, self.refused | more.refused)
+
+
+NOTHING_BARRED = Barred()
+
+
 @dataclass(slots=True)
 class Reclaimed:
-    """`until_seconds`: when somebody who may not be stopped yet may be, in seconds since 1970."""
+    """`until_seconds`: when somebody who may not be stopped yet may be, in seconds since 1970. `beyond` are the elements, larger
+    than what their queue is entitled to, for which others are stopped. `certain`: the next plan needs not be looked at, see `foresight`.
+    """
 
     evictions: list[Eviction] = field(default_factory=list)
     reservations: list[Reservation] = field(default_factory=list)
     until_seconds: float | None = None
+    beyond: list[Element] = field(default_factory=list)
+    certain: bool = False
+
+    @property
+    def stopped(self) -> list[Element]:
+        return [(eviction.job_id, eviction.index) for eviction in self.evictions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +85,11 @@ class _Claimant:
     variants: tuple[Variant, ...]
     claim: Claim
     right: Right
+
+    @property
+    def core(self) -> bool:
+        """Whether its queue stays within what it is entitled to."""
+        return self.right.rank_above == ONE or self.right.own_below is not None
 
 
 def reclaim(made: Pass) -> Reclaimed:
@@ -83,7 +115,7 @@ def _lines_with_a_claim(made: Pass) -> list[int]:
     found: list[tuple[int, int, int, int]] = []
     for at, line in enumerate(left.tolist()):
         key = int(table.pool[tables.KEY, table.start[line] + table.position[line]])
-        others = (core[at] or idle[at] or elastic[at]) and (beyond or stops)
+        others = (core[at] or idle[at] or elastic[at]) and (beyond or stops or not table.cause[line])
         if others or (alone[at] and _has_lower(made, int(made.snapshot.lines.queue_ids[line]), priority_of_key(key))):
             rank = int(twin(key_of_queue)(queues, classes, int(number[at]), int(table.klass[line])))
             found.append((rank, int(number[at]), key, line))
@@ -115,10 +147,28 @@ class _Reclaim:
 
     def run(self, lines: Sequence[int]) -> Reclaimed:
         for line in lines:
-            for claimant in self._claimants(line):
+            claimants = () if self._comes_later(line) else self._claimants(line)
+            for claimant in claimants:
                 if not self._serve(claimant):
                     break
         return self._result
+
+    def _comes_later(self, line: int) -> bool:
+        """Whether something of its own queue that goes before it can start in its turn."""
+        made, table = self._made, self._made.lines
+        mine = self._head_key(line)
+        for other in made.snapshot.lines.of_queue(int(made.snapshot.lines.queue_ids[line])):
+            if other != line and table.position[other] < table.length[other] and not table.cause[other] and self._head_key(other) < mine:
+                shape = made.snapshot.lines.shapes.shapes[table.klass[other]]
+                excluded = made.pending.excluded(*made.head(other))
+                claim = Claim(choices_of(self._fleet, shape), shape.constraints, shape.task_count == 1, 1, excluded)
+                if self._fits_now(int(made.snapshot.lines.queue_ids[line]), claim):
+                    return True
+        return False
+
+    def _head_key(self, line: int) -> int:
+        table = self._made.lines
+        return int(table.pool[tables.KEY, table.start[line] + table.position[line]])
 
     # Who stands where ----------------------------------------------------------------------------------------------
 
@@ -171,7 +221,11 @@ class _Reclaim:
                 elements = self._equals(line, position, taken, max(1, self._standings.core_room(queue_id, amounts, priority_of_key(key))))
             only = tuple(Choices(choice.group, ((way,),)) for choice, way in zip(choices, ways, strict=True))
             claim = Claim(only, shape.constraints, apart, len(elements), excluded)
+            before = int(table.position[line]), int(table.taken[line])
             yield _Claimant(queue_id, line, tuple(elements), amounts, ways, claim, right)
+            if before != (int(table.position[line]), int(table.taken[line])):
+                position, taken = int(table.position[line]), int(table.taken[line])
+                continue
             for _ in elements:
                 taken += 1
                 if taken >= table.pool[tables.STARTABLE, int(table.start[line]) + position]:
@@ -202,9 +256,11 @@ class _Reclaim:
 
     def _serve(self, claimant: _Claimant) -> bool:
         """Make room for a claim, or for as much of it as there is. False: nothing more of its line."""
-        if self._made.lines.cause[claimant.line] == 0 and self._fits_now(claimant):
-            return False  # it starts in its turn
+        if self._made.lines.cause[claimant.line] == 0 and self._fits_now(claimant.queue_id, replace(claimant.claim, count=1)):
+            return self._start(claimant)
         victims, holdings = self._victims(claimant)
+        if not self._made.barred.refused.isdisjoint(claimant.elements):
+            victims, holdings = [], Holdings(self._fleet, [])
         charges = partial(self._charges, claimant.queue_id, victims, {})
 
         def search(count: int) -> Search:
@@ -230,15 +286,26 @@ class _Reclaim:
                 high = middle - 1
         return low
 
-    def _fits_now(self, claimant: _Claimant) -> bool:
+    def _start(self, claimant: _Claimant) -> bool:
+        """Now, from what is free. What else of its line was to be claimed with it is looked at again."""
+        made = self._made
+        start = made.start_head(claimant.line)
+        if start is None:
+            return False
+        holds = Holdings(self._fleet, [LiveAttempt(start.job_id, start.index, start.queue_id, start.runs)])
+        self._room = without(self._room, holds, np.ones(1, np.bool_), sign=-1)
+        self._ledger.take(start.queue_id, charge_of(start.runs), 1)
+        amounts = self._counted(charge_of(start.runs))
+        self._standings.start(Job((start.job_id, start.index), start.queue_id, amounts, self._priority(start.job_id), made.now_seconds))
+        return True
+
+    def _fits_now(self, queue_id: int, claim: Claim) -> bool:
         nobody = Holdings(self._fleet, [])
-        claim = replace(claimant.claim, count=1)
-        room = without(self._made.room, nobody, np.zeros(0, np.bool_))
 
         def allowed(_: Mask, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
-            return self._made.ledger.allows(claimant.queue_id, charge_of_counts(variants, counts))
+            return self._made.ledger.allows(queue_id, charge_of_counts(variants, counts))
 
-        return Search(room, claim, nobody, (), allowed).fits(np.zeros(0, np.bool_))
+        return Search(without(self._made.room, nobody, np.zeros(0, np.bool_)), claim, nobody, (), allowed).fits(np.zeros(0, np.bool_))
 
     def _victims(self, claimant: _Claimant) -> tuple[list[Victim], Holdings]:
         """Who may be stopped for it, the first to give way first."""
@@ -260,7 +327,10 @@ class _Reclaim:
         return found, holdings
 
     def _add(self, found: list[Victim], attempt: LiveAttempt | None, rank: int, *, own: bool) -> None:
-        if attempt is None or (attempt.job_id, attempt.index) in self._stopped():
+        barred = self._made.barred
+        if attempt is None or barred.everybody or (attempt.job_id, attempt.index) in barred.spared:
+            return
+        if (attempt.job_id, attempt.index) in self._stopped():
             return
         moment = may_be_stopped_at(attempt, self._made.policy)
         if moment is None:
@@ -300,6 +370,8 @@ class _Reclaim:
         self._room, pieces = search.placed(gone)
         on = self._by_row(elements, pieces, claimant.claim.apart)
         chosen = [victims[at] for at in np.flatnonzero(gone).tolist()]
+        if chosen and not claimant.core:
+            self._result.beyond += elements
         for victim in chosen:
             attempt = victim.attempt
             rows = [self._fleet.row_of.get(run.node_id, -1) for run in attempt.runs]

@@ -7,7 +7,8 @@ every change. `workspace` is what plans keep for the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bushel.scheduling.entities import Cluster, LiveAttempt, Node, Queue, ReadyJob
@@ -85,6 +86,38 @@ class Snapshot:
         twin.revision, twin.workspace = self.revision, self.workspace
         twin.change_jobs(put, remove)
         return twin
+
+    @contextmanager
+    def supposing(
+        self,
+        put: Iterable[ReadyJob] = (),
+        ended: Iterable[tuple[int, int]] = (),
+        queues: Iterable[Queue] = (),
+        *,
+        remove: Iterable[int] = (),
+        started: Iterable[LiveAttempt] = (),
+    ) -> Iterator[Snapshot]:
+        """As `with_jobs`; these attempts have ended as well, those have started, and these queues are otherwise. Within the block this
+        one may not be used."""
+        twin = self.with_jobs(put, remove)
+        new = list(started)
+        gone = [attempt for key in ended if (attempt := self.fleet.attempts.get(key)) is not None]
+        before = [known for queue in queues if (known := self.queues.queues.get(queue.id)) is not None]
+        try:
+            for attempt in gone:
+                twin.remove_attempt(attempt.job_id, attempt.index)
+            for attempt in new:
+                twin.put_attempt(attempt)
+            for queue in queues:
+                twin.put_queue(queue)
+            yield twin
+        finally:
+            for attempt in new:
+                twin.remove_attempt(attempt.job_id, attempt.index)
+            for attempt in gone:
+                twin.put_attempt(attempt)
+            for queue in before:
+                twin.put_queue(queue)
 
     def contents(self) -> dict[str, Any]:
         """Everything that decides anything, free of history: equal contents give equal plans."""

@@ -110,17 +110,17 @@ class Holdings:
         return self.row[self.who == number]
 
 
-def without(room: Room, holdings: Holdings, gone: Mask) -> Room:
-    """A room of its own in which these attempts hold nothing."""
+def without(room: Room, holdings: Holdings, gone: Mask, sign: int = 1) -> Room:
+    """A room of its own in which these attempts hold nothing; with a `sign` of -1 one in which they hold it as well."""
     fleet, nodes = room.fleet, room.nodes
     free, devices = room.free.copy(), nodes.devices.astype(np.int64)
     entries = gone[holdings.who] if len(holdings.who) else np.zeros(0, np.bool_)
     rows = holdings.row[entries]
-    np.add.at(free.T, rows, holdings.amounts[:, entries].T)
+    np.add.at(free.T, rows, sign * holdings.amounts[:, entries].T)
     for model in range(len(devices)):
-        np.add.at(devices[model], rows, holdings.parts[model, entries])
+        np.add.at(devices[model], rows, sign * holdings.parts[model, entries])
     _release_unpinned(fleet, holdings, gone, devices)
-    np.minimum(devices, DEVICE_MILLI, out=devices)
+    np.clip(devices, 0, DEVICE_MILLI, out=devices)
     score = nodes.score.copy()
     touched = np.unique(rows)
     score[touched] = (free[:, touched] * nodes.scale[:, None]).astype(np.int64).sum(axis=0)
