@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import local_engine, reports, scale, startup, submission, throughput
+from benchmarks import local_engine, pipelines, pipelines_overhead, reports, scale, startup, submission, throughput
 from benchmarks.report import Report, parse
 
 if __name__ == "__main__":
@@ -14,4 +14,6 @@ if __name__ == "__main__":
     startup.measure(report, times=30)
     local_engine.measure(report, tasks=1000, starts=100)
     reports.measure(report, tasks=2000)
+    pipelines.measure(report, partitions=100_000, stages=6)
+    pipelines_overhead.measure(report, partitions=1000, dagster_runs=30, process_runs=1)
     report.finish(options.json)
