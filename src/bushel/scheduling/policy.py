@@ -8,9 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`starts_limit`: most elements one plan starts; the next plan goes on. `patience_seconds`: see `backfill`.
-    `half_life_seconds`: past use counts half after so long. `reclaim`: whether elements are stopped for others, see `reclaim` (off:
-    nothing carries it out yet); none before it has run for `least_run_seconds`, none of a job that was stopped so
-    `preemptions_limit` times.
+    `half_life_seconds`: past use counts half after so long. `reclaim`: whether elements are stopped for others, see `reclaim` (the
+    live plane has it on); none before it has run for `least_run_seconds`, none that was stopped so `preemptions_limit` times.
     """
 
     starts_limit: int = 1000
