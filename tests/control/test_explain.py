@@ -89,7 +89,10 @@ def test_what_would_start_it_is_true_when_it_is_done(farm: World) -> None:
         "cpu": {"resources": {"cpu": 1, "memory": "8GiB"}, "placement": {"clusters": ["c0"]}},
         "sites": {"resources": {"cpu": 4, "memory": "8GiB"}, "placement": {"sites": ["here"]}},
     }
-    assert set(offered) == set(changes)
+    assert set(offered) == {*changes, "ends", "priority"}
+    assert offered["ends"]["sentence"].startswith("when "), "it ends before the one that waits could start"
+    assert "(preempts 1 job, " in offered["priority"]["sentence"]
+    assert offered["priority"]["preempts"]["lost_of"] == "CPU"
     for document in changes.values():
         (changed,) = submit_job(farm, **document)
         assert asked(farm, changed)["starts_now"]

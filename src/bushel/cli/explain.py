@@ -46,11 +46,12 @@ def lines(explanation: dict[str, Any], session: Session) -> Iterator[str]:
         yield f"  {label:<11}{plain(reason['sentence'])}"
     if explanation["placement"]:
         yield f"  on         {_nodes(explanation['placement'])}"
-    if explanation["would_start"]:
-        yield ""
-        yield "  it would start now"
-        for way in explanation["would_start"]:
-            yield f"    {plain(way['sentence'])}"
+    for head, later in (("it would start now", False), ("it would start", True)):
+        ways = [way for way in explanation["would_start"] if (way.get("in_seconds") is not None) is later]
+        if ways:
+            yield ""
+            yield f"  {head}"
+            yield from (f"    {plain(way['sentence'])}" for way in ways)
 
 
 def _nodes(placement: dict[str, Any]) -> str:

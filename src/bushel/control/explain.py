@@ -9,7 +9,8 @@ A process that explains keeps a snapshot of its own, loaded with the first quest
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from weakref import WeakKeyDictionary
 
 from bushel.control import explanation_texts as texts
 from bushel.control.jobs import find_job
+from bushel.control.plan_reasons import alternative_view, headline, placement_of, reason, waiting_reasons
+from bushel.control.preemption import live_policy
 from bushel.control.snapshot import SnapshotKeeper
 from bushel.domain.ids import encode_job_id
 from bushel.domain.job import JobShape
@@ -25,17 +28,17 @@ from bushel.domain.lifecycle import TERMINAL_JOB_STATES, JobState
 from bushel.domain.principal import Principal
 from bushel.scheduling.alternatives import alternatives
 from bushel.scheduling.entities import ReadyJob, ShapeClass
-from bushel.scheduling.feasibility import Obstacle, choices_of
-from bushel.scheduling.fleet import Fleet
-from bushel.scheduling.gangs import tasks_by_place
-from bushel.scheduling.plan import Cause, Plan, Policy, Start, Waiting, plan
-from bushel.spec.explanation import AlternativeView, ExplanationView, ReasonView, StartPlaceView, Topic
+from bushel.scheduling.plan import Plan, Policy, Start, plan
+from bushel.spec.explanation import AlternativeView, ExplanationView, ReasonView, StartPlaceView
 from bushel.store.database import Database, Transaction
 from bushel.workloads.compile import compile_job
 
-_POLICY = Policy(starts_limit=20_000)
-_NODES_SHOWN = 16
+_POLICY = live_policy(Policy(starts_limit=20_000))
 _PARENTS_SHOWN = 20
+_ALTERNATIVES_SECONDS = 2.0
+"""No more changes are tried after so long: an answer that comes is worth more than the last way out."""
+
+NamesOf = Callable[[Collection[int]], Mapping[int, str]]
 
 _DEPENDENCIES = """
     select d.on_job_id, d.condition, p.name, p.state, count(*) over () as total
@@ -49,6 +52,7 @@ _BACKOFF = """
 """
 
 
+_NAMES = "select j.id, j.name, s.path as project from jobs j join scopes s on s.id = j.project_id where j.id = any(%s)"
 _LAST_END = "select ended_at from attempts where job_id = %s and index = 0 and ended_at is not null order by number desc limit 1"
 
 
@@ -132,8 +136,8 @@ class Explainer:
             starts = made.starting_jobs.get(job_id, [])
             if starts:
                 what = "starts now" if len(starts) >= startable else f"{texts.plural(len(starts), 'element')} of {startable:,} start now"
-                return PlanSummary(len(starts) >= startable, len(starts), _placement(snapshot.fleet, starts[0]), what)
-            return PlanSummary(False, 0, None, "waits: " + _headline(_waiting_reasons(made, job)))
+                return PlanSummary(len(starts) >= startable, len(starts), placement_of(snapshot.fleet, _nodes_of(starts[0])), what)
+            return PlanSummary(False, 0, None, "waits: " + headline(waiting_reasons(made, job)))
 
     @contextmanager
     def planned(self) -> Iterator[tuple[Plan, datetime]]:
@@ -142,12 +146,12 @@ class Explainer:
             self._keeper.refresh()
             yield self._current_plan(), self._keeper.now
 
-    def explain(self, facts: JobFacts, reasons: list[ReasonView]) -> ExplanationView:
-        """Of a job that may start as far as its own rows go; `reasons` stand in those."""
+    def explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf) -> ExplanationView:
+        """Of a job that may start as far as its own rows go; `reasons` stand in those. `names` tells those of jobs that may be seen."""
         with self._lock:
-            return self._explain(facts, reasons)
+            return self._explain(facts, reasons, names)
 
-    def _explain(self, facts: JobFacts, reasons: list[ReasonView]) -> ExplanationView:
+    def _explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf) -> ExplanationView:
         snapshot = self._keeper.refresh()
         job = snapshot.lines.job(facts.row["id"])
         if job is None:
@@ -155,19 +159,13 @@ class Explainer:
         made = self._current_plan()
         starts = made.starting_jobs.get(job.id)
         if starts:
-            return facts.view("it starts with the next plan", reasons, placement=_placement(snapshot.fleet, starts[0]))
-        reasons = reasons + _waiting_reasons(made, job)
-        found = [
-            AlternativeView(
-                field=other.change.what,
-                was=other.change.was,
-                now=other.change.now,
-                sentence=texts.change(other.change),
-                placement=_placement(snapshot.fleet, other.start),
-            )
-            for other in alternatives(made, job, self._keeper.now, _POLICY)
-        ]
-        return facts.view(_headline(reasons), reasons, would_start=found)
+            return facts.view("it starts with the next plan", reasons, placement=placement_of(snapshot.fleet, _nodes_of(starts[0])))
+        reasons = reasons + waiting_reasons(made, job)
+        until = time.monotonic() + _ALTERNATIVES_SECONDS
+        found = alternatives(made, job, self._keeper.now, _POLICY, enough=lambda: time.monotonic() > until)
+        known = names({key[0] for other in found if other.trial.ends for key in other.trial.ends.keys})
+        views = [alternative_view(snapshot, other, known) for other in found]
+        return facts.view(headline(reasons), reasons, would_start=views)
 
     def _current_plan(self) -> Plan:
         """One plan serves all questions until something changes."""
@@ -207,7 +205,24 @@ def explain(database: Database, principal: Principal, reference: str, project: s
         reasons = [] if JobState(row["state"]) in TERMINAL_JOB_STATES else _not_ready(tx, row, shape)
     if not row["pending_count"] or any(reason["blocking"] for reason in reasons):
         return facts.view(_summary(row, reasons), reasons)
-    return explainer_of(database).explain(facts, reasons)
+    return explainer_of(database).explain(facts, reasons, names_seen(database, principal))
+
+
+def names_seen(database: Database, principal: Principal) -> NamesOf:
+    """Of jobs by id, those that the principal may see."""
+
+    def names(job_ids: Collection[int]) -> dict[int, str]:
+        if not job_ids:
+            return {}
+        with database.transaction() as tx:
+            rows = tx.all(_NAMES, (list(job_ids),))
+        return {row["id"]: row["name"] for row in rows if principal.can("job:read", row["project"])}
+
+    return names
+
+
+def _nodes_of(start: Start) -> list[int]:
+    return [run.node_id for run in start.runs]
 
 
 def would_start(database: Database, shape: JobShape, queue_id: int) -> PlanSummary:
@@ -223,7 +238,7 @@ def _not_ready(tx: Transaction, row: Mapping[str, Any], shape: JobShape) -> list
     name = encode_job_id(row["id"])
     if row["user_hold"]:
         reasons.append(
-            _reason("hold", "user_hold", f"it is held; bushel release {name} lets it go", detail={"command": f"bushel release {name}"})
+            reason("hold", "user_hold", f"it is held; bushel release {name} lets it go", detail={"command": f"bushel release {name}"})
         )
     if row["unmet"]:
         reasons.extend(_dependencies(tx, row["id"]))
@@ -234,7 +249,7 @@ def _not_ready(tx: Transaction, row: Mapping[str, Any], shape: JobShape) -> list
     live = row["starting_count"] + row["running_count"] + row["stopping_count"]
     if shape.array_limit is not None and row["pending_count"] and live >= shape.array_limit:
         reasons.append(
-            _reason(
+            reason(
                 "array_limit",
                 "array_limit",
                 f"{texts.plural(live, 'element')} of it are live, and no more than {shape.array_limit:,} may be at once",
@@ -252,10 +267,10 @@ def _dependencies(tx: Transaction, job_id: int) -> list[ReasonView]:
     for parent in rows:
         job, condition, state = encode_job_id(parent["on_job_id"]), parent["condition"], parent["state"]
         sentence = f"it waits for {parent['name']} ({job}), which is {state}, to {words[condition]}"
-        reasons.append(_reason("dependency", "dependency", sentence, detail={"job": job, "condition": condition, "state": state}))
+        reasons.append(reason("dependency", "dependency", sentence, detail={"job": job, "condition": condition, "state": state}))
     if rows and rows[0]["total"] > len(rows):
         more = rows[0]["total"] - len(rows)
-        reasons.append(_reason("dependency", "dependency", f"and for {texts.plural(more, 'other job')}", count=more))
+        reasons.append(reason("dependency", "dependency", f"and for {texts.plural(more, 'other job')}", count=more))
     return reasons
 
 
@@ -265,7 +280,7 @@ def _gated(row: Mapping[str, Any]) -> ReasonView:
     sentence = f"{texts.plural(row['gated_count'], 'partition')} {waits} made of, or for room under the limits of {stage['pipeline']}"
     command = f"bushel pipeline get {stage['pipeline']} --run {stage['run']}"
     waiting_alone = not row["pending_count"] and not row["delayed_count"]
-    return _reason("upstream", "upstream", sentence, count=row["gated_count"], blocking=waiting_alone, detail={"command": command})
+    return reason("upstream", "upstream", sentence, count=row["gated_count"], blocking=waiting_alone, detail={"command": command})
 
 
 def _backoff(tx: Transaction, row: Mapping[str, Any]) -> ReasonView:
@@ -276,7 +291,7 @@ def _backoff(tx: Transaction, row: Mapping[str, Any]) -> ReasonView:
     else:
         sentence = f"{texts.plural(row['delayed_count'], 'element')} failed before; the next is tried again {when}"
     detail = {"next_at": found["first"].isoformat() if found["first"] else None}
-    return _reason("backoff", "backoff", sentence, count=row["delayed_count"], blocking=not row["pending_count"], detail=detail)
+    return reason("backoff", "backoff", sentence, count=row["delayed_count"], blocking=not row["pending_count"], detail=detail)
 
 
 def _summary(row: Mapping[str, Any], reasons: list[ReasonView]) -> str:
@@ -286,105 +301,5 @@ def _summary(row: Mapping[str, Any], reasons: list[ReasonView]) -> str:
             f": {row['message']}" if row["message"] else ""
         )
     if reasons:
-        return _headline(reasons)
+        return headline(reasons)
     return f"{row['name']} is {state}; nothing of it waits"
-
-
-# Reasons that the plan gives ------------------------------------------------------------------------------------------
-
-
-def _waiting_reasons(made: Plan, job: ReadyJob) -> list[ReasonView]:
-    waiting = _waiting_of(made, job)
-    reasons: list[ReasonView] = []
-    if waiting is None or waiting.cause is not Cause.QUOTA:
-        reasons += _where(made, job)
-    reasons += _quota(made, job, waiting)
-    reasons += _ahead(made, job)
-    kept = made.kept_free
-    if kept is not None and kept.job_id == job.id:
-        sentence = f"{texts.plural(len(kept.node_ids), 'node')} take nothing new until it can start there"
-        names = [made.snapshot.fleet.nodes[node].name for node in kept.node_ids[:_NODES_SHOWN]]
-        reasons.append(_reason("kept_free", "kept_for_it", sentence, count=len(kept.node_ids), blocking=False, detail={"nodes": names}))
-    return reasons
-
-
-def _waiting_of(made: Plan, job: ReadyJob) -> Waiting | None:
-    mine = made.waiting.of(job.queue_id, job.shape)
-    return next((waiting for waiting in mine if waiting.first_job_id == job.id), mine[-1] if mine else None)
-
-
-def _where(made: Plan, job: ReadyJob) -> list[ReasonView]:
-    """Nodes counted by what is in the way; group by group when they are unlike."""
-    reasons: list[ReasonView] = []
-    fleet = made.snapshot.fleet
-    if not fleet.nodes:
-        return [_reason("where", "no_nodes", "there are no nodes", count=0, detail={})]
-    several = len(job.shape.groups) > 1
-    for group, counts in made.obstacles(job.shape).items():
-        for found in sorted(counts, key=lambda count: -count.nodes):
-            sentence = (f"{group}: " if several else "") + texts.obstacle(found)
-            detail = {"group": group, "what": found.detail, "needed": found.needed}
-            topic: Topic = "kept_free" if found.obstacle is Obstacle.KEPT_FREE else "where"
-            reasons.append(_reason(topic, found.obstacle, sentence, count=found.nodes, detail=detail))
-    if job.shape.task_count > 1:
-        reasons += _together(made, job)
-    return reasons
-
-
-def _together(made: Plan, job: ReadyJob) -> list[ReasonView]:
-    """Places that have room for some tasks of a gang and not for all."""
-    level = job.shape.constraints.require or "cluster"
-    reasons: list[ReasonView] = []
-    for choice in choices_of(made.snapshot.fleet, job.shape):
-        tasks = [tasks for _, tasks in tasks_by_place(made.room, choice, job.shape.constraints)]
-        some = [count for count in tasks if 0 < count < choice.group.min_count]
-        if some and max(tasks) < choice.group.min_count:
-            has = "has" if len(some) == 1 else "have"
-            sentence = f"{texts.plural(len(some), level)} {has} room for some, at most {max(some)} of {choice.group.min_count} together"
-            reasons.append(_reason("where", "not_together", sentence, count=len(some), detail={"level": level, "most": max(some)}))
-    return reasons
-
-
-def _quota(made: Plan, job: ReadyJob, waiting: Waiting | None) -> list[ReasonView]:
-    queue = made.snapshot.queues.queues.get(job.queue_id)
-    over = waiting.over_quota if waiting is not None else None
-    if over is not None:
-        name = made.snapshot.queues.queues[over.queue_id].name
-        held, limit, needed = (texts.amount(over.resource, value) for value in (over.used, over.limit, over.needed))
-        sentence = f"{name} holds {held} of the {limit} it may; this needs {needed} more"
-        if over.needed > over.limit:
-            sentence = f"{name} may hold {limit}; this needs {needed}, so it never starts while that limit stands"
-        detail = {"queue": name, "resource": over.resource, "limit": over.limit, "used": over.used, "needed": over.needed}
-        return [_reason("quota", "queue_quota", sentence, detail=detail)]
-    if queue is None or not any(above.quota for above in made.ledger.path(job.queue_id)):
-        return []
-    return [_reason("quota", "fits", f"the quota of {queue.name} leaves room for it", blocking=False)]
-
-
-def _ahead(made: Plan, job: ReadyJob) -> list[ReasonView]:
-    """How many come before it in its queue."""
-    mine = made.snapshot.lines.ahead(job.queue_id, job.priority, job.id)
-    reasons: list[ReasonView] = []
-    name = made.snapshot.queues.queues[job.queue_id].name if job.queue_id in made.snapshot.queues.queues else "its queue"
-    if mine:
-        reasons.append(_reason("ahead", "ahead_in_queue", f"{texts.plural(mine, 'job')} before it in {name}", count=mine, blocking=False))
-    return reasons
-
-
-def _headline(reasons: list[ReasonView]) -> str:
-    blocking = [reason for reason in reasons if reason["blocking"]]
-    together = [reason for reason in blocking if reason["code"] == "not_together"]
-    chosen = (together or blocking or reasons)[:1]
-    return chosen[0]["sentence"] if chosen else "it is planned with the next change"
-
-
-def _placement(fleet: Fleet, start: Start) -> StartPlaceView:
-    cluster = fleet.clusters[start.cluster_id]
-    nodes = list(dict.fromkeys(fleet.nodes[run.node_id].name for run in start.runs))
-    return StartPlaceView(cluster=cluster.name, site=cluster.site, nodes=nodes[:_NODES_SHOWN], node_count=len(nodes))
-
-
-def _reason(
-    topic: Topic, code: str, sentence: str, *, count: int | None = None, blocking: bool = True, detail: dict[str, Any] | None = None
-) -> ReasonView:
-    return ReasonView(topic=topic, code=str(code), blocking=blocking, count=count, sentence=sentence, detail=detail or {})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from bushel.domain.ids import encode_job_id
 from bushel.domain.job import PRIORITY_NAMES
 from bushel.domain.resources import CPU, DISK, GPU_PREFIX, MEMORY, ResourceRequest
-from bushel.scheduling.alternatives import Change
-from bushel.scheduling.entities import ShapeClass
+from bushel.scheduling.alternatives import Alternative, Change
+from bushel.scheduling.ends import Ends
+from bushel.scheduling.entities import Queue, ShapeClass
 from bushel.scheduling.feasibility import NodeCount, Obstacle
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL
+from bushel.spec.explanation import PreemptionView
 
 _BYTE_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
@@ -110,6 +115,39 @@ def obstacle(found: NodeCount) -> str:
             return f"{nodes} {is_} kept free for a job further ahead"
         case Obstacle.BUSY:
             return f"{nodes} {has} less than {amount(found.detail, found.needed)} free"
+
+
+def alternative(other: Alternative, queues: Mapping[int, Queue], names: Mapping[int, str], preempts: PreemptionView | None) -> str:
+    """`at priority high (preempts 2 jobs, 14 GPU-minutes lost)`, `when train (j-17) ends, in about 12 min`."""
+    trial = other.trial
+    if trial.ends is not None:
+        sentence = _ends(trial.ends, names)
+    elif trial.queue is not None:
+        sentence = _quota(trial.queue, queues[trial.queue.id])
+    else:
+        sentence = change(trial.change)
+    if preempts is not None:
+        minutes = preempts["lost_seconds"] / 60
+        number, unit = (minutes, "minutes") if minutes >= 1.5 else (preempts["lost_seconds"], "seconds")
+        lost = f"{number:,.0f} {preempts['lost_of']}-{unit}"
+        sentence += f" (preempts {plural(preempts['jobs'], 'job')}, {lost} lost)"
+    return sentence
+
+
+def _ends(ends: Ends, names: Mapping[int, str]) -> str:
+    name = names.get(ends.last[0])
+    last = "a job of others" if name is None else f"{name} ({encode_job_id(ends.last[0])})"
+    when = f"in about {duration(ends.seconds)}" if ends.seconds >= 1 else "which is due any moment"
+    if len(ends.keys) == 1:
+        return f"when {last} ends, {when}"
+    jobs = len({job_id for job_id, _ in ends.keys})
+    what = plural(jobs, "job") if jobs == len(ends.keys) else plural(len(ends.keys), "element")
+    return f"when {what} have ended, the last of them {last}, {when}"
+
+
+def _quota(changed: Queue, was: Queue) -> str:
+    resource = next(name for name, limit in changed.quota.items() if was.quota.get(name) != limit)
+    return f"if {changed.name} might hold {amount(resource, changed.quota[resource])} instead of {amount(resource, was.quota[resource])}"
 
 
 def change(changed: Change) -> str:

@@ -1,12 +1,14 @@
-"""What would have to be different for a waiting job to start now.
+"""What would have to be different for a waiting job to start now, or soon.
 
-Guarantees: each alternative was planned: a snapshot in which the job is so changed, and nothing else, gives a plan in which it
-starts. Of an amount the largest that starts is looked for, from what the plan leaves free.
+Guarantees: each alternative was planned: in a snapshot that is so changed, and otherwise the same, the job starts with the next plan,
+or, where others are stopped for it, as soon as these have ended. Of an amount the largest that starts is looked for, from what the
+plan leaves free. What others would lose is what the plan says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,11 +16,14 @@ import numpy as np
 
 from bushel.domain.job import PRIORITY_NAMES, Constraints
 from bushel.domain.resources import ResourceRequest
-from bushel.scheduling.entities import ReadyJob, ShapeClass
+from bushel.scheduling.decisions import Cause, Eviction, Waiting
+from bushel.scheduling.ends import Ends, Remaining, declared_remaining, earliest_ends
+from bushel.scheduling.entities import Queue, ReadyJob, ShapeClass
 from bushel.scheduling.feasibility import choices_of
 from bushel.scheduling.fleet import DEVICE_MILLI
 from bushel.scheduling.gangs import tasks_by_place
-from bushel.scheduling.plan import Plan, Policy, Start, plan
+from bushel.scheduling.plan import Plan, Policy, plan
+from bushel.scheduling.snapshot import Snapshot
 
 _SITES_LIMIT = 4
 _LABELS_LIMIT = 3
@@ -28,44 +33,107 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`what` is a field of the document; `was` and `now` its amounts or texts, None for absent."""
+    """`what` is a field of the document, `ends` or `quota`; `was` and `now` its amounts or texts, None for absent."""
 
     what: str
-    was: int | str | None
-    now: int | str | None
+    was: int | str | None = None
+    now: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A change, and what is otherwise in the snapshot by it: the job, a queue, or attempts that have ended."""
+
+    change: Change
+    job: ReadyJob | None = None
+    queue: Queue | None = None
+    ends: Ends | None = None
+
+    def applied(self, snapshot: Snapshot) -> AbstractContextManager[Snapshot]:
+        return snapshot.supposing([self.job] if self.job else (), self.ends.keys if self.ends else (), [self.queue] if self.queue else ())
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """The job, so changed, would start as `start` says."""
+    """With this change the job starts on `node_ids`, once those of `evictions` have ended. `seconds`: how far off the change is."""
 
-    change: Change
-    start: Start
+    trial: Trial
+    node_ids: tuple[int, ...]
+    evictions: tuple[Eviction, ...] = ()
+
+    @property
+    def change(self) -> Change:
+        return self.trial.change
+
+    @property
+    def seconds(self) -> float | None:
+        return self.trial.ends.seconds if self.trial.ends else None
 
 
-def alternatives(planned: Plan, job: ReadyJob, now: datetime, policy: Policy, limit: int = 6) -> list[Alternative]:
-    """Changes to `job`, which `planned` leaves waiting, that would start it. At most `limit` are tried."""
+def alternatives(
+    planned: Plan,
+    job: ReadyJob,
+    now: datetime,
+    policy: Policy,
+    *,
+    limit: int = 8,
+    remaining: Remaining | None = None,
+    enough: Callable[[], bool] = lambda: False,
+) -> list[Alternative]:
+    """What would start `job`, which `planned` leaves waiting. At most `limit` changes are tried, and none more once `enough` says so."""
     found: list[Alternative] = []
-    for _, (change, changed) in zip(range(limit), _changes(planned, job), strict=False):
-        made = plan(planned.snapshot.with_jobs([changed]), now, policy)
-        if starts := made.starting_jobs.get(job.id):
-            found.append(Alternative(change, starts[0]))
+    for _, trial in zip(range(limit), trials(planned, job, now, remaining), strict=False):
+        if enough():
+            break
+        with trial.applied(planned.snapshot) as changed:
+            made = plan(changed, now, policy)
+        if (alternative := _alternative(trial, made, job.id)) is not None:
+            found.append(alternative)
     return found
 
 
-def _changes(planned: Plan, job: ReadyJob) -> Iterator[tuple[Change, ReadyJob]]:
-    shape = job.shape
-    for change, changed in (
-        *_fewer_tasks(planned, shape),
-        *_looser_topology(shape),
-        *_smaller_tasks(planned, shape),
-        *_other_models(planned, shape),
-        *_elsewhere(planned, shape),
-    ):
-        yield change, replace(job, shape=changed)
+def _alternative(trial: Trial, made: Plan, job_id: int) -> Alternative | None:
+    evictions = tuple(eviction for eviction in made.evictions if eviction.for_job_id == job_id)
+    if starts := made.starting_jobs.get(job_id):
+        return Alternative(trial, tuple(dict.fromkeys(run.node_id for run in starts[0].runs)), evictions)
+    kept = next((one for one in made.reservations if one.job_id == job_id), None)
+    return Alternative(trial, kept.node_ids, evictions) if kept is not None and evictions else None
+
+
+def trials(planned: Plan, job: ReadyJob, now: datetime, remaining: Remaining | None = None) -> Iterator[Trial]:
+    """Changes that may start it, the smaller ones first."""
+    shape, waiting = job.shape, waiting_of(planned, job)
+    if waiting is None or waiting.cause is not Cause.QUOTA:
+        for change, changed in (
+            *_fewer_tasks(planned, shape),
+            *_looser_topology(shape),
+            *_smaller_tasks(planned, shape),
+            *_other_models(planned, shape),
+            *_elsewhere(planned, shape),
+        ):
+            yield Trial(change, job=replace(job, shape=changed))
+    yield from _more_quota(planned, waiting)
+    ends = earliest_ends(planned, job, waiting, remaining or declared_remaining(now.timestamp()))
+    if ends is not None:
+        yield Trial(Change("ends", None, ends.last[0]), ends=ends)
     high = PRIORITY_NAMES["high"]
     if job.priority < high:
-        yield Change("priority", job.priority, high), replace(job, priority=high)
+        yield Trial(Change("priority", job.priority, high), job=replace(job, priority=high))
+
+
+def waiting_of(planned: Plan, job: ReadyJob) -> Waiting | None:
+    """What the plan says of the line of `job`; of the job itself, if it says something."""
+    mine = planned.waiting.of(job.queue_id, job.shape)
+    return next((waiting for waiting in mine if waiting.first_job_id == job.id), mine[-1] if mine else None)
+
+
+def _more_quota(planned: Plan, waiting: Waiting | None) -> Iterator[Trial]:
+    """With a limit that leaves just enough."""
+    over = waiting.over_quota if waiting is not None and waiting.cause is Cause.QUOTA else None
+    queue = planned.snapshot.queues.queues.get(over.queue_id) if over is not None else None
+    if over is not None and queue is not None and queue.quota.get(over.resource) == over.limit:
+        limit = over.used + over.needed
+        yield Trial(Change("quota", over.limit, limit), queue=replace(queue, quota={**queue.quota, over.resource: limit}))
 
 
 def _fewer_tasks(planned: Plan, shape: ShapeClass) -> Iterator[tuple[Change, ShapeClass]]:

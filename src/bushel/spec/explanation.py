@@ -32,14 +32,28 @@ class StartPlaceView(TypedDict):
     node_count: int
 
 
+class PreemptionView(TypedDict):
+    """How many jobs are stopped for it, and the work they do again: seconds of accelerators, or of CPUs where there are none."""
+
+    jobs: int
+    lost_seconds: float
+    lost_of: Literal["GPU", "CPU"]
+
+
 class AlternativeView(TypedDict):
-    """A change with which the job was planned, and would start now. `field` is of the job's document."""
+    """A change with which the job was planned, and would start now; or, with `preempts`, once these jobs have stopped.
+
+    `field` is of the job's document, or `quota`, or `ends`: when other jobs have ended, the last of them in about `in_seconds`; `now`
+    is then its id, if it may be seen.
+    """
 
     field: str
     was: Any
     now: Any
     sentence: str
     placement: StartPlaceView
+    preempts: PreemptionView | None
+    in_seconds: float | None
 
 
 class ExplanationView(TypedDict):
