@@ -14,11 +14,11 @@ import numpy as np
 from benchmarks.openb_fill import OURS, Fleet, baseline_occupy, make_fleet, start, value_all, value_baseline
 from benchmarks.openb_trace import Trace
 from bushel.scheduling.kernels.mode import lean_kernel, twin
-from bushel.scheduling.packing.drain import Drains, arrived, make_drains
+from bushel.scheduling.packing.drain import Drains, arrived, emptied, make_drains, reckoned_with
 from bushel.scheduling.packing.drain import started as started_large
 from bushel.scheduling.packing.learning import learn
 from bushel.scheduling.packing.presets import TURNOVER_EVENTS, relearning_moments, steady_next
-from bushel.scheduling.packing.rows import KEPT, fits, occupy, vacate
+from bushel.scheduling.packing.rows import fits, occupy, vacate
 from bushel.scheduling.packing.tables import Tables
 
 Array = Any
@@ -144,6 +144,8 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
             n[FREE] += world.volume[number]
             vacate(tables, fleet.state, fleet.rows, number, row, world.devices[pod])
             value_baseline(policy, fleet, row)
+            if policy == OURS:
+                emptied(fleet.state, fleet.rows, drains, row)
             serve_node(policy, tables, fleet, drains, world, row)
             continue
         advance(world, world.arrive[n[NEXT]])
@@ -160,7 +162,7 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
             started(world, pod, row, taken)
             if policy == OURS:
                 arrived(fleet.state, fleet.rows, drains, number, False)
-                started_large(fleet.state, fleet.rows, drains, number, row, not queueing and fleet.state.nodes[row, KEPT] > 0)
+                started_large(fleet.state, fleet.rows, drains, number, row, not queueing and reckoned_with(fleet.state, drains, row))
             continue
         if queueing:
             if world.first[number] < 0:

@@ -25,6 +25,7 @@ from bushel.scheduling.packing.rows import (
     CLASS_WHOLE,
     COUNT,
     CPU,
+    IDLE,
     KEPT,
     MEMORY,
     MODEL,
@@ -40,8 +41,9 @@ NODES_A_DRAIN = 40
 FULL_ABOVE = (0.02, 0.1)
 """Of the devices asked for of late, such as could be of a model, by small tasks and by all, so much was turned away: its nodes are full."""
 
-_SMALL, _ALL = 0, 1
-_MEMORY = 0.002  # how much of what is remembered each arrival replaces
+_SMALL, _ALL, _LARGE = 0, 1, 2
+_MEMORY = (0.002, 0.002, 0.02)  # how much of what is remembered each arrival replaces
+_RECKONED_WITH_ABOVE = 0.02
 
 Array = Any
 
@@ -61,8 +63,8 @@ def make_drains(state: State) -> Drains:
     return Drains(
         state.nodes[:, [CPU, MEMORY]].copy(),
         np.full((slots, 2), -1, np.int64),
-        np.zeros((models, 2)),
-        np.zeros((models, 2)),
+        np.zeros((models, 3)),
+        np.zeros((models, 3)),
         max(2, int(state.nodes[:, COUNT].max(initial=0)) // 2),
     )
 
@@ -75,8 +77,8 @@ def arrived(state: State, rows: Rows, drains: Drains, number: int, turned_away: 
     for model in range(drains.asked.shape[0]):
         if wanted[CLASS_MODELS] == 0 or (wanted[CLASS_MODELS] >> model) & 1:
             _remember(drains.asked, drains.turned_away, model, _ALL, volume, turned_away)
-            if wanted[CLASS_WHOLE] < drains.large:
-                _remember(drains.asked, drains.turned_away, model, _SMALL, volume, turned_away)
+            kind = _SMALL if wanted[CLASS_WHOLE] < drains.large else _LARGE
+            _remember(drains.asked, drains.turned_away, model, kind, volume, turned_away)
     if turned_away:
         _give_back_where_full(state, rows, drains)
         if wanted[CLASS_WHOLE] >= drains.large:
@@ -85,8 +87,8 @@ def arrived(state: State, rows: Rows, drains: Drains, number: int, turned_away: 
 
 @lean_kernel
 def _remember(asked: Array, turned_away: Array, model: int, kind: int, volume: int, was_turned_away: bool) -> None:
-    asked[model, kind] += _MEMORY * (volume - asked[model, kind])
-    turned_away[model, kind] += _MEMORY * ((volume if was_turned_away else 0) - turned_away[model, kind])
+    asked[model, kind] += _MEMORY[kind] * (volume - asked[model, kind])
+    turned_away[model, kind] += _MEMORY[kind] * ((volume if was_turned_away else 0) - turned_away[model, kind])
 
 
 @lean_kernel
@@ -94,6 +96,39 @@ def _is_full(state: State, drains: Drains, row: int) -> bool:
     model = state.nodes[row, MODEL]
     small = drains.turned_away[model, _SMALL] > FULL_ABOVE[_SMALL] * drains.asked[model, _SMALL]
     return small or drains.turned_away[model, _ALL] > FULL_ABOVE[_ALL] * drains.asked[model, _ALL]
+
+
+@lean_kernel
+def reckoned_with(state: State, drains: Drains, row: int) -> bool:
+    """Whether of the large tasks of late that could be of the node's model more than a few were turned away: more are to be expected."""
+    model = state.nodes[row, MODEL]
+    return drains.turned_away[model, _LARGE] > _RECKONED_WITH_ABOVE * drains.asked[model, _LARGE]
+
+
+@lean_kernel
+def emptied(state: State, rows: Rows, drains: Drains, row: int) -> None:
+    """Something ended on a node: if it is idle, it takes the place of the kept node with the least free that is not."""
+    if state.nodes[row, KEPT] != 0 or state.nodes[row, COUNT] < drains.large or state.nodes[row, IDLE] < state.nodes[row, COUNT]:
+        return
+    chosen = -1
+    least = 0
+    for slot in range(drains.kept.shape[0]):
+        kept = drains.kept[slot, 0]
+        if kept < 0 or state.nodes[kept, IDLE] == state.nodes[kept, COUNT]:
+            continue
+        if not could_hold(state, rows, drains, drains.kept[slot, 1], row):
+            continue
+        free = _free_devices(state, kept)
+        if chosen < 0 or free < least:
+            chosen = slot
+            least = free
+    if chosen >= 0:
+        number = drains.kept[chosen, 1]
+        _give_back(state, rows, drains, chosen)
+        drains.kept[chosen, 0] = row
+        drains.kept[chosen, 1] = number
+        state.nodes[row, KEPT] = rows.classes[number, CLASS_WHOLE]
+        note(rows, row)
 
 
 @lean_kernel
