@@ -139,8 +139,8 @@ class LiveAttempt:
     """An attempt that has not ended, and so holds what it was placed on.
 
     Moments are in seconds since 1970; `started_seconds` is when it got its place. `checkpoint_seconds` is that of its last
-    checkpoint, None when it has none; `preemptions` how often the element was stopped for others so far; `least_seconds` how long it may run before it may be stopped for others;
-    `stopping`: it was already told to stop.
+    checkpoint, None when it has none; `preemptions` how often the element was stopped for others so far; `least_seconds` how
+    long it may run before it may be stopped for others; `stopping`: it was already told to stop.
     """
 
     job_id: int
