@@ -68,9 +68,9 @@ def new_agent(
     kubernetes.take_away(cluster)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def node(kubernetes: ControlPlane) -> Iterator[str]:
-    """One node with 8 cpu, 32 GiB and 8 GPUs."""
+    """One node for all tests, with 8 cpu, 32 GiB and 8 GPUs."""
     with kubernetes.nodes("n1", gpus=8):
         yield "n1"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from bushel.agent.executors.kubernetes.api import MERGE_PATCH
 from tests.agent.conftest import ControlPlane as Plane
 from tests.agent.conftest import wait_for
 from tests.kubernetes.conftest import ClusterAgent, fake
@@ -89,21 +91,23 @@ def test_a_gang_that_does_not_fit_starts_nothing(plane: Plane, agent: ClusterAge
     report = plane.wait_state("fffff.0.1", "ended")
     assert {task["reason"] for task in report["tasks"]} == {"placement_rejected"}
     assert "the node gone is not in the cluster any more" in report["tasks"][0]["message"]
-    foreign(kubernetes, "squatter", cpu="6")
-    plane.want("fffff.1.1", "true", placement=_placement(n1=(0, 3)), tasks=3)
-    report = plane.wait_state("fffff.1.1", "ended")
+    with foreign(kubernetes, "squatter", cpu="6"):
+        wait_for(lambda: any(node["capacity"]["cpu"] == 2000 for node in plane.nodes), "the room that is left to be told")
+        plane.want("fffff.1.1", "true", placement=_placement(n1=(0, 3)), tasks=3)
+        report = plane.wait_state("fffff.1.1", "ended")
     assert {task["reason"] for task in report["tasks"]} == {"placement_rejected"}
     assert "filled up meanwhile: 3 cpu needed, 2 cpu free" in report["tasks"][0]["message"]
     assert not any(pod["spec"].get("nodeName") for id in ("fffff.0.1", "fffff.1.1") for pod in kubernetes.pods(id))
 
 
 def test_a_node_that_is_taken_out_loses_its_tasks(plane: Plane, agent: ClusterAgent, kubernetes: ControlPlane) -> None:
-    plane.want("ggggg.0.1", "true")
-    plane.wait_state("ggggg.0.1", "running")
-    kubernetes.api.request("DELETE", "/api/v1/nodes/n1")
+    with kubernetes.nodes("doomed"):
+        wait_for(lambda: any(node["name"] == "doomed" and node["state"] == "ready" for node in plane.nodes), "the node to be told")
+        plane.want("ggggg.0.1", "true", placement=_placement(doomed=(0, 1)))
+        plane.wait_state("ggggg.0.1", "running")
     task = plane.ended("ggggg.0.1")
     assert task["reason"] == "node_lost"
-    assert "n1 was taken out of the cluster" in task["message"]
+    assert "doomed was taken out of the cluster" in task["message"]
 
 
 def test_an_agent_with_nothing_on_disk_takes_over(plane: Plane, agent: ClusterAgent, kubernetes: ControlPlane) -> None:
@@ -146,8 +150,40 @@ def _placement(**ranks: tuple[int, int]) -> list[dict[str, Any]]:
     return [{"group": "main", "ranks": list(span), "node": node, "amounts": _SMALL} for node, span in ranks.items()]
 
 
-def foreign(kubernetes: ControlPlane, name: str, *, cpu: str) -> None:
+@contextmanager
+def foreign(kubernetes: ControlPlane, name: str, *, cpu: str) -> Iterator[None]:
     """A pod of somebody else's on n1."""
     container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}
     document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": "n1", "containers": [container]}}
     kubernetes.api.request("POST", "/api/v1/namespaces/default/pods", document)
+    yield
+    kubernetes.api.request("DELETE", f"/api/v1/namespaces/default/pods/{name}", query={"gracePeriodSeconds": 0})
+
+
+def test_a_node_that_takes_nothing_new_keeps_what_runs_there(plane: Plane, agent: ClusterAgent, kubernetes: ControlPlane) -> None:
+    """docs/guides/kubernetes.md#what-else-runs-there"""
+    plane.want("kkkkk.0.1", "true", amounts=_SMALL)
+    plane.wait_state("kkkkk.0.1", "running")
+    _cordon(kubernetes, cordoned=True)
+    told = wait_for(lambda: next((node for node in plane.nodes if node["detail"].get("takes_nothing")), None), "the cordon to be told")
+    assert (told["state"], told["detail"]["takes_nothing"], told["capacity"]["cpu"]) == ("ready", "it is cordoned", 1000)
+    assert plane.state("kkkkk.0.1") == "running"
+    _cordon(kubernetes, cordoned=False)
+    wait_for(lambda: any(node["capacity"]["cpu"] == 8000 for node in plane.nodes), "the node to be open again")
+
+
+def test_a_crash_of_the_api_server_loses_nothing(plane: Plane, agent: ClusterAgent, kubernetes: ControlPlane) -> None:
+    plane.want("lllll.0.1", "true", labels=fake("1s", exit_code=5))
+    plane.want("lllll.1.1", "true")
+    plane.wait_state("lllll.1.1", "running")
+    kubernetes.stop_server()
+    plane.want("lllll.2.1", "true", labels=fake("200ms"))
+    kubernetes.start_server()
+    assert plane.ended("lllll.0.1")["exit_code"] == 5
+    assert plane.ended("lllll.2.1")["exit_code"] == 0
+    plane.stop("lllll.1.1")
+    assert plane.ended("lllll.1.1")["reason"] == "cancelled_by_user"
+
+
+def _cordon(kubernetes: ControlPlane, *, cordoned: bool) -> None:
+    kubernetes.api.request("PATCH", "/api/v1/nodes/n1", {"spec": {"unschedulable": cordoned}}, content_type=MERGE_PATCH)

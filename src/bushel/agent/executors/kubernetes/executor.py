@@ -25,6 +25,7 @@ from bushel.agent.executors.kubernetes.api import MERGE_PATCH, Api, ApiError, Un
 from bushel.agent.executors.kubernetes.endings import End, cannot_start, end_of, running_since, taken_away
 from bushel.agent.executors.kubernetes.identity import ensure_namespace
 from bushel.agent.executors.kubernetes.output import fetch_output
+from bushel.agent.executors.kubernetes.tasks import PodTask, key_of
 from bushel.agent.executors.kubernetes.watch import Watch, pages
 from bushel.agent.executors.local.folder import parse_task_key, task_key
 from bushel.domain.failpoints import reach
@@ -48,33 +49,6 @@ _TICK_SECONDS = 1.0
 _AGAIN_SECONDS = 5.0
 
 
-class _Task:
-    """A task that has not been removed. `pod` is as last seen; None until it was made."""
-
-    __slots__ = ("bound_at", "end_stop", "ending", "key", "name", "namespace", "pod", "refused", "request", "running", "stop")
-
-    def __init__(self, key: str, namespace: str, name: str) -> None:
-        self.key = key
-        self.namespace = namespace
-        self.name = name
-        self.request: dict[str, Any] | None = None
-        self.pod: dict[str, Any] | None = None
-        self.bound_at: float | None = None
-        self.running = False
-        self.stop: tuple[str, float] | None = None  # reason, grace
-        self.end_stop = False  # `stopping` was told
-        self.refused: End | None = None  # why it is stopped, where nobody asked for it
-        self.ending = False  # its end is being told, or was
-
-    def waits_since(self, moment: float) -> bool:
-        """Whether it was bound by then, and neither runs nor was given up."""
-        return self.bound_at is not None and self.bound_at < moment and not (self.running or self.ending or self.refused)
-
-    @property
-    def path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
-
-
 class KubernetesExecutor:
     def __init__(
         self, api: Api, state: StateFolder, cluster: str, fleet: Fleet, on_event: Callable[[str, str, dict[str, Any] | None], None]
@@ -85,7 +59,7 @@ class KubernetesExecutor:
         self._fleet = fleet
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, PodTask] = {}
         self._launching: set[str] = set()  # attempts
         self._namespaces: set[str] = set()
         self._unremoved: dict[tuple[str, str], bool] = {}  # namespace, name of pods to be taken away
@@ -99,7 +73,7 @@ class KubernetesExecutor:
     # For the agent ---------------------------------------------------------------------------------------------------
 
     def open(self) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
-        """Take over what runs; take away what was never bound.
+        """Take over what runs or has ended, with the ends; take away what was never bound.
 
         Raises:
             ApiError, Unreachable: the cluster does not say.
@@ -111,14 +85,28 @@ class KubernetesExecutor:
                 if not pod["spec"].get("nodeName"):
                     self._take_away(metadata["namespace"], metadata["name"])
                     continue
-                epoch, key = int(metadata["labels"][labels.EPOCH]), _key(pod)
+                epoch, key = int(metadata["labels"][labels.EPOCH]), key_of(pod)
                 self.epoch = max(self.epoch or 0, epoch)
-                task = self._tasks[key] = _Task(key, metadata["namespace"], metadata["name"])
+                task = self._tasks[key] = PodTask(key, metadata["namespace"], metadata["name"])
                 task.pod, task.bound_at = pod, time.monotonic()
-                facts = json.loads(metadata["annotations"][labels.FACTS])
-                found[key] = ({**facts, "epoch": epoch, "started_at": running_since(pod), "pending": running_since(pod) is None}, None)
+                facts = json.loads(metadata["annotations"][labels.FACTS]) | {
+                    "epoch": epoch,
+                    "started_at": running_since(pod),
+                    "pending": running_since(pod) is None,
+                }
+                found[key] = (facts, None)
+        for task, result in self._pool.map(self._end_found, list(self._tasks.values())):
+            found[task.key] = (found[task.key][0], result)
         self._sweep({parse_task_key(key)[0] for key in found})
         return found
+
+    def _end_found(self, task: PodTask) -> tuple[PodTask, dict[str, Any] | None]:
+        """How a task ended while no agent looked, if it did."""
+        end = self._end_of(task.pod or {})
+        if end is None:
+            return task, None
+        task.ending = True
+        return task, self._result(task, end, task.pod)
 
     def listen(self) -> None:
         """Begin to give events."""
@@ -131,7 +119,7 @@ class KubernetesExecutor:
         with self._lock:
             if request["key"] in self._tasks:
                 return
-            task = self._tasks[request["key"]] = _Task(request["key"], request["namespace"], request["pod"]["metadata"]["name"])
+            task = self._tasks[request["key"]] = PodTask(request["key"], request["namespace"], request["pod"]["metadata"]["name"])
             task.request = request
             if len(self._of_attempt(attempt)) < request["task_count"]:
                 return
@@ -154,9 +142,6 @@ class KubernetesExecutor:
         with self._lock:
             tasks = [task for key in keys if (task := self._tasks.pop(key, None)) is not None]
         self._pool.submit(self._guarded, self._remove, list(keys), tasks)
-
-    def has_live(self) -> bool:
-        return any(not task.ending for task in list(self._tasks.values()))
 
     def close(self) -> None:
         """Stop listening. Pods go on."""
@@ -188,7 +173,7 @@ class KubernetesExecutor:
             if refused is not None or task.stop is not None:
                 self._stop(task)
 
-    def _create(self, tasks: list[_Task]) -> End | None:
+    def _create(self, tasks: list[PodTask]) -> End | None:
         """Why they cannot all be made; those that were are not bound."""
         requests = [task.request for task in tasks if task.request is not None]
         if refusal := self._fleet.refusal([(request["node"], request["amounts"]) for request in requests]):
@@ -209,7 +194,7 @@ class KubernetesExecutor:
             return End("placement_rejected" if quota else "start_failed", f"the cluster refused it: {error}")
         return None
 
-    def _bind(self, tasks: list[_Task]) -> End | None:
+    def _bind(self, tasks: list[PodTask]) -> End | None:
         for task in tasks:
             assert task.request is not None  # noqa: S101 - new ones have one
             node = task.request["node"]
@@ -223,7 +208,7 @@ class KubernetesExecutor:
                     return End("placement_rejected", f"it could not be bound to {node}: {error}")
         return None
 
-    def _is_bound(self, task: _Task, node: str) -> bool:
+    def _is_bound(self, task: PodTask, node: str) -> bool:
         """An earlier binding whose answer was lost."""
         return self._api.get(task.path)["spec"].get("nodeName") == node
 
@@ -253,7 +238,7 @@ class KubernetesExecutor:
 
     # Stopping and removing -------------------------------------------------------------------------------------------
 
-    def _stop(self, task: _Task) -> None:
+    def _stop(self, task: PodTask) -> None:
         """Delete its pod with the grace it has. One that was never bound has ended with that."""
         if task.ending:
             return
@@ -268,7 +253,7 @@ class KubernetesExecutor:
         if pod is None or not pod.get("spec", {}).get("nodeName"):
             self._end(task, task.refused or End("task_lost", None), None)
 
-    def _remove(self, keys: list[str], tasks: list[_Task]) -> None:
+    def _remove(self, keys: list[str], tasks: list[PodTask]) -> None:
         reach("kubernetes.before_remove")
         for task in tasks:
             self._take_away(task.namespace, task.name)
@@ -312,7 +297,7 @@ class KubernetesExecutor:
     def _pod_changed(self, pod: dict[str, Any], gone: bool) -> None:
         if labels.is_ours(pod, self._cluster):
             with self._lock:
-                task = self._tasks.get(_key(pod))
+                task = self._tasks.get(key_of(pod))
             if task is not None:
                 self._look(task, pod, gone=gone)
         self._fleet.pod_changed(pod, gone)
@@ -324,13 +309,13 @@ class KubernetesExecutor:
             if task.pod is not None and task.pod["spec"].get("nodeName") == node:
                 self._look(task, task.pod, gone=False)
 
-    def _look(self, task: _Task, pod: dict[str, Any], *, gone: bool) -> None:
+    def _look(self, task: PodTask, pod: dict[str, Any], *, gone: bool) -> None:
         if gone:
             self._submit_end(task, taken_away(task.pod or {"spec": {}}), None)
             return
         task.pod = pod
         node = pod["spec"].get("nodeName", "")
-        end = end_of(pod, node_is_gone=bool(node) and self.watch.synced.is_set() and self._fleet.is_gone(node)) if node else None
+        end = self._end_of(pod)
         if end is not None:
             self._submit_end(task, end, pod)
             return
@@ -345,30 +330,39 @@ class KubernetesExecutor:
         elif since is None and task.refused is None and (refused := cannot_start(pod)) is not None:
             self._refuse(task, refused)
 
-    def _refuse(self, task: _Task, why: End) -> None:
+    def _end_of(self, pod: dict[str, Any]) -> End | None:
+        node = pod["spec"].get("nodeName", "")
+        return end_of(pod, node_is_gone=self._fleet.is_gone(node)) if node else None
+
+    def _refuse(self, task: PodTask, why: End) -> None:
         task.refused = why
         self._pool.submit(self._guarded, self._stop, task)
 
-    def _submit_end(self, task: _Task, end: End, pod: dict[str, Any] | None) -> None:
+    def _submit_end(self, task: PodTask, end: End, pod: dict[str, Any] | None) -> None:
         with self._lock:
             if task.ending:
                 return
             task.ending = True
         self._pool.submit(self._guarded, self._tell_end, task, task.refused or end, pod)
 
-    def _end(self, task: _Task, end: End, pod: dict[str, Any] | None) -> None:
+    def _end(self, task: PodTask, end: End, pod: dict[str, Any] | None) -> None:
         with self._lock:
             if task.ending:
                 return
             task.ending = True
         self._tell_end(task, end, pod)
 
-    def _tell_end(self, task: _Task, end: End, pod: dict[str, Any] | None) -> None:
+    def _tell_end(self, task: PodTask, end: End, pod: dict[str, Any] | None) -> None:
+        result = self._result(task, end, pod)
+        reach("kubernetes.before_ended")
+        self._on_event(task.key, "ended", result)
+
+    def _result(self, task: PodTask, end: End, pod: dict[str, Any] | None) -> dict[str, Any]:
+        """With its output fetched."""
         size = 0
         if pod is not None and end.started_at is not None:
             size = fetch_output(self._api, task.path, labels.object_name(parse_task_key(task.key)[0]), self._state.task(task.key))
-        reach("kubernetes.before_ended")
-        self._on_event(task.key, "ended", end.result(log_bytes=size, stop_reason=task.stop[0] if task.stop else None))
+        return end.result(log_bytes=size, stop_reason=task.stop[0] if task.stop else None)
 
     # Now and then ----------------------------------------------------------------------------------------------------
 
@@ -397,7 +391,7 @@ class KubernetesExecutor:
         except Exception:
             log.exception("a task could not be handled by a fault of ours")
 
-    def _of_attempt(self, attempt: str) -> list[_Task]:
+    def _of_attempt(self, attempt: str) -> list[PodTask]:
         """Under the lock. Ranks are few and their keys follow from the attempt's."""
         found = []
         for rank in range(len(self._tasks)):
@@ -406,8 +400,3 @@ class KubernetesExecutor:
                 break
             found.append(task)
         return found
-
-
-def _key(pod: dict[str, Any]) -> str:
-    metadata = pod["metadata"]
-    return task_key(metadata["labels"][labels.ATTEMPT], int(metadata["labels"][labels.RANK]))
