@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bushel.control.explain import explain
 from bushel.control.preemption import evict, live_policy
 from bushel.control.schedule import Scheduler
 from bushel.domain.errors import InvalidDocument, StaleEpoch
@@ -119,6 +120,18 @@ def test_everybody_is_told_who_was_stopped_why_and_for_whom(farm: World) -> None
     farm.sync(agent, agent.report(key, "ended", task(exit_code=143)))
     assert farm.attempt(key)["message"] == said
     assert farm.job(lent[3])["message"] == f"attempt 1 preempted: {said}"
+
+
+def test_the_job_that_it_is_for_is_told_what_is_done_for_it(farm: World) -> None:
+    """docs/concepts/preemption.md#told"""
+    all_lent(farm)
+    (claimant,) = owner_job(farm, resources={"cpu": 4, "memory": "1GiB"})
+    before = {one["code"]: one["sentence"] for one in explain(farm.database, farm.principal, farm.text(claimant))["reasons"]}
+    assert before["preempts"] == "1 job will be told to stop for it"
+    planner(farm).step()
+    after = {one["code"]: one["sentence"] for one in explain(farm.database, farm.principal, farm.text(claimant))["reasons"]}
+    assert after["stopping_for_it"] == "1 element there has been told to stop"
+    assert "preempts" not in after
 
 
 def test_a_gang_stops_whole(farm: World) -> None:

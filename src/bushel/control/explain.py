@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from bushel.control import explanation_texts as texts
+from bushel.control.canary_measures import rest_waits_for
 from bushel.control.jobs import find_job
 from bushel.control.plan_reasons import alternative_view, headline, placement_of, reason, waiting_reasons
 from bushel.control.preemption import live_policy
@@ -243,7 +244,7 @@ def _not_ready(tx: Transaction, row: Mapping[str, Any], shape: JobShape) -> list
     if row["unmet"]:
         reasons.extend(_dependencies(tx, row["id"]))
     if row["gated_count"]:
-        reasons.append(_gated(row))
+        reasons.append(_gated(tx, row))
     if row["delayed_count"]:
         reasons.append(_backoff(tx, row))
     live = row["starting_count"] + row["running_count"] + row["stopping_count"]
@@ -274,10 +275,13 @@ def _dependencies(tx: Transaction, job_id: int) -> list[ReasonView]:
     return reasons
 
 
-def _gated(row: Mapping[str, Any]) -> ReasonView:
+def _gated(tx: Transaction, row: Mapping[str, Any]) -> ReasonView:
     stage = row["spec"]["stage"]
     waits = "waits for what it is" if row["gated_count"] == 1 else "wait for what they are"
-    sentence = f"{texts.plural(row['gated_count'], 'partition')} {waits} made of, or for room under the limits of {stage['pipeline']}"
+    sample = rest_waits_for(tx, stage["run_id"])
+    further = f"for {sample}, " if sample else ""
+    limits = f"for room under the limits of {stage['pipeline']}"
+    sentence = f"{texts.plural(row['gated_count'], 'partition')} {waits} made of, {further}or {limits}"
     command = f"bushel pipeline get {stage['pipeline']} --run {stage['run']}"
     waiting_alone = not row["pending_count"] and not row["delayed_count"]
     return reason("upstream", "upstream", sentence, count=row["gated_count"], blocking=waiting_alone, detail={"command": command})

@@ -61,11 +61,23 @@ def _on_the_way(made: Plan, job: ReadyJob) -> list[ReasonView]:
         sentence = f"{texts.plural(len(kept.node_ids), 'node')} {what} reserved for it from {at:%Y-%m-%d %H:%M} UTC"
         detail = {"nodes": names(kept.node_ids), "start_at": at.isoformat()}
         reasons.append(reason("kept_free", "reserved", sentence, count=len(kept.node_ids), blocking=False, detail=detail))
+    if stopping := _stopping_on(made, {node_id for one in made.reservations if one.job_id == job.id for node_id in one.node_ids}):
+        has = "has" if stopping == 1 else "have"
+        sentence = f"{texts.plural(stopping, 'element')} there {has} been told to stop"
+        reasons.append(reason("kept_free", "stopping_for_it", sentence, count=stopping, blocking=False))
     stopped = {eviction.job_id for eviction in made.evictions if eviction.for_job_id == job.id}
     if stopped:
         sentence = f"{texts.plural(len(stopped), 'job')} will be told to stop for it"
         reasons.append(reason("kept_free", "preempts", sentence, count=len(stopped), blocking=False))
     return reasons
+
+
+def _stopping_on(made: Plan, node_ids: set[int]) -> int:
+    """How many live elements on these nodes were told to stop."""
+    if not node_ids:
+        return 0
+    live = made.snapshot.fleet.attempts.values()
+    return sum(attempt.stopping and any(run.node_id in node_ids for run in attempt.runs) for attempt in live)
 
 
 def _where(made: Plan, job: ReadyJob) -> list[ReasonView]:
