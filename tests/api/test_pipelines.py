@@ -84,6 +84,30 @@ def test_a_cancelled_stage_job_lets_go_of_what_was_gated(app_client: Client) -> 
     assert (cancelled["status"]["state"], cancelled["status"]["counts"]["cancelled"]) == ("cancelled", 2)
 
 
+def test_the_rest_says_that_it_waits_for_the_sample(app_client: Client) -> None:
+    """docs/concepts/pipelines.md#canary"""
+    app_client.post("/v1/pipelines", json={**document(), "canary": {"count": 1}}, params=WHERE)
+    run = app_client.post("/v1/pipelines/p/runs", json={}).json()
+    assert (run["canary"]["state"], run["canary"]["count"]) == ("sampling", None)
+    assert run["canary"]["sentence"] == "the sample is chosen when its partitions are known"
+    explained = app_client.get(f"/v1/jobs/{run['stages'][0]['jobs'][0]}/explain").json()
+    assert (
+        "wait for what they are made of, for the canary's sample, or for room under the limits of p" in explained["reasons"][0]["sentence"]
+    )
+
+
+def test_a_plan_names_the_sample_and_its_gates(app_client: Client) -> None:
+    """docs/guides/pipelines.md#try-a-change-on-a-sample-first"""
+    plan = app_client.post("/v1/pipelines/plan", json={**document(), "canary": {"count": 1}}, params=WHERE).json()
+    assert (plan["canary"]["count"], plan["canary"]["sampled"], plan["canary"]["gates"]) == (
+        1,
+        ["one", "two"],
+        ["failed partitions at most 0"],
+    )
+    assert plan["canary"]["partitions"][0] in ("a", "b")
+    assert app_client.post("/v1/pipelines/plan", json=document(), params=WHERE).json()["canary"] is None
+
+
 def test_a_gated_stage_says_what_it_waits_for(app_client: Client) -> None:
     app_client.post("/v1/pipelines", json=document(), params=WHERE)
     run = app_client.post("/v1/pipelines/p/runs", json={}).json()

@@ -57,6 +57,15 @@ def new_canary(tx: Transaction, project_id: int, document: Mapping[str, Any]) ->
     return {"state": SAMPLING, "compared_with": current, "sample": None, "outcomes": []}
 
 
+def rest_waits_for(tx: Transaction, run_id: int) -> str | None:
+    """What the rest of a run waits for while its sample is done; None where it waits for no canary."""
+    row = tx.first("select canary from runs where id = %s and ended_at is null and canary ->> 'state' = %s", (run_id, SAMPLING))
+    if row is None:
+        return None
+    sample = row["canary"]["sample"]
+    return f"the canary's sample of {sample['count']:,} of {sample['of']:,} partitions" if sample else "the canary's sample"
+
+
 def partitions_of_versions(tx: Transaction, project_id: int, versions: Mapping[str, int | None]) -> dict[str, int]:
     """The partitions of these versions, and in how many of them each is."""
     known: dict[str, int] = {}
