@@ -290,6 +290,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/jobs/{job}"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}")),
     ("GET", "/v1/jobs/{job}/attempts"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/attempts")),
     ("GET", "/v1/jobs/{job}/explain"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/explain")),
+    ("GET", "/v1/jobs/{job}/estimate"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/estimate")),
+    ("POST", "/v1/estimates"): Rule(
+        "member", lambda w: Ask("/v1/estimates", json={"run": "true"}, params={"project": w.project}), audited=False
+    ),
     ("GET", "/v1/jobs/{job}/events"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/events")),
     ("GET", "/v1/jobs/{job}/logs"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/logs")),
     ("GET", "/v1/jobs/{job}/logs/follow"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.ended_job()}/logs/follow")),
@@ -309,6 +313,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/clusters"): Rule("viewer", lambda w: Ask("/v1/clusters")),
     ("POST", "/v1/clusters"): Rule("organisation", lambda w: Ask("/v1/clusters", json={"name": fresh("cluster"), "site": w.new_site()})),
     ("GET", "/v1/clusters/{name}"): Rule("viewer", lambda w: Ask(f"/v1/clusters/{w.new_cluster()}")),
+    ("GET", "/v1/clusters/{name}/prices"): Rule("viewer", lambda w: Ask(f"/v1/clusters/{w.new_cluster()}/prices")),
+    ("PUT", "/v1/clusters/{name}/prices"): Rule(
+        "organisation", lambda w: Ask(f"/v1/clusters/{w.new_cluster()}/prices", json={"prices": {"cpu": 0.04}})
+    ),
     ("DELETE", "/v1/clusters/{name}"): Rule("organisation", lambda w: Ask(f"/v1/clusters/{w.new_cluster()}")),
     ("GET", "/v1/nodes"): Rule("viewer", lambda w: Ask("/v1/nodes")),
     ("GET", "/v1/nodes/{cluster}/{node}"): Rule("viewer", lambda w: Ask("/v1/nodes/fleet/n1")),

@@ -121,10 +121,19 @@ def test_describe_tells_the_story_in_order(running: RunningBushel) -> None:
 def test_hold_release_cancel(running: RunningBushel) -> None:
     job = running.submit("--hold", *SMALL, "--", "true")
     assert "is held" in running.run("explain", job).out
+    assert "it is held" in running.run("estimate", job).out
     assert running.run("release", job).code == 0
     assert running.run("wait", job).code == 0
     assert running.run("hold", job).code == 6
     assert "had already succeeded" in running.run("cancel", job).out
+
+
+def test_an_estimate_of_what_is_not_submitted(running: RunningBushel) -> None:
+    assert "it starts with the next plan" in running.run("estimate", *SMALL, "--", "true").out
+    assert running.run("estimate", "nothing-of-that-name").code == 5
+    wrong = running.run("estimate", *SMALL, "--queue", "nowhere", "--", "true")
+    assert (wrong.code, "nowhere" in wrong.err) == (2, True)
+    assert "not both" in running.run("estimate", "some-job", "--file", "job.yaml").err
 
 
 def test_cancel_of_many_asks_first(running: RunningBushel) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "get": Entry(JOBS, "get", "show a job as it is now"),
     "describe": Entry(JOBS, "describe", "tell a job's story in the order of time"),
     "explain": Entry(JOBS, "explain", "say why a job does not run yet"),
+    "estimate": Entry(JOBS, "estimate", "say when a job is likely to start"),
     "logs": Entry(JOBS, "logs", "show what a job prints"),
     "events": Entry(JOBS, "events", "show what happened"),
     "wait": Entry(JOBS, "wait", "wait for jobs to end"),

@@ -41,6 +41,8 @@ class AsyncJobs(_Resource):
     get = AsyncCall(jobs.get)
     attempts = AsyncEvery(jobs.attempts_page)
     explain = AsyncCall(jobs.explain)
+    estimate = AsyncCall(jobs.estimate)
+    estimate_document = AsyncCall(jobs.estimate_document)
     cancel = AsyncCall(jobs.cancel)
     cancel_many = AsyncCall(jobs.cancel_many)
     hold = AsyncCall(jobs.hold)
@@ -67,6 +69,8 @@ class AsyncClusters(_Resource):
     get = AsyncCall(fleet.get_cluster)
     create = AsyncCall(fleet.create_cluster)
     delete = AsyncCall(fleet.delete_cluster)
+    prices = AsyncCall(fleet.get_prices)
+    set_prices = AsyncCall(fleet.set_prices)
 
 
 class AsyncNodes(_Resource):

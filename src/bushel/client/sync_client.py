@@ -40,6 +40,8 @@ class Jobs(_Resource):
     get = Call(jobs.get)
     attempts = Every(jobs.attempts_page)
     explain = Call(jobs.explain)
+    estimate = Call(jobs.estimate)
+    estimate_document = Call(jobs.estimate_document)
     cancel = Call(jobs.cancel)
     cancel_many = Call(jobs.cancel_many)
     hold = Call(jobs.hold)
@@ -66,6 +68,8 @@ class Clusters(_Resource):
     get = Call(fleet.get_cluster)
     create = Call(fleet.create_cluster)
     delete = Call(fleet.delete_cluster)
+    prices = Call(fleet.get_prices)
+    set_prices = Call(fleet.set_prices)
 
 
 class Nodes(_Resource):

@@ -141,11 +141,15 @@ class Explainer:
             return PlanSummary(False, 0, None, "waits: " + headline(waiting_reasons(made, job)))
 
     @contextmanager
-    def planned(self) -> Iterator[tuple[Plan, datetime]]:
-        """The plan as things are now, and the moment. Nothing else is answered meanwhile."""
+    def planned(self, added: ReadyJob | None = None) -> Iterator[tuple[Plan, datetime]]:
+        """The plan as things are now, and the moment. Nothing else is answered meanwhile. `added` waits as well, as the newest job."""
         with self._lock:
-            self._keeper.refresh()
-            yield self._current_plan(), self._keeper.now
+            snapshot, now = self._keeper.refresh(), self._keeper.now
+            if added is None:
+                yield self._current_plan(), now
+            else:
+                newest = replace(added, id=max(snapshot.lines.where, default=0) + 1, submitted_seconds=now.timestamp())
+                yield plan(snapshot.with_jobs([newest]), now, _POLICY), now
 
     def explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf) -> ExplanationView:
         """Of a job that may start as far as its own rows go; `reasons` stand in those. `names` tells those of jobs that may be seen."""

@@ -183,6 +183,10 @@ class Durations:
     def forget(self, job: Hashable) -> None:
         self._jobs.pop(job, None)
 
+    def knows(self, job: Hashable) -> bool:
+        """Whether it was submitted and has not ended."""
+        return job in self._jobs
+
     def forecast(self, job: Hashable) -> Forecast:
         """Of a job that was submitted and has not ended."""
         return self._forecast(self._jobs[job])

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bushel.spec.estimate import EstimateView
     from bushel.spec.explanation import ExplanationView
     from bushel.spec.views import AttemptView, CancelledView, JobView, Page, SubmittedView
 
@@ -76,6 +77,16 @@ def attempts_page(
 def explain(job: str, *, project: str | None = None) -> Operation[ExplanationView]:
     """Why it does not run yet, counted."""
     return Operation("GET", _path(job, "explain"), parameters=[("project", project)])
+
+
+def estimate(job: str, *, project: str | None = None) -> Operation[EstimateView]:
+    """When it is likely to start, with an interval that holds four starts of five."""
+    return Operation("GET", _path(job, "estimate"), parameters=[("project", project)], timeout_seconds=60.0)
+
+
+def estimate_document(document: Mapping[str, object], *, project: str | None = None) -> Operation[EstimateView]:
+    """As `estimate`, of a job that is not submitted."""
+    return Operation("POST", "/v1/estimates", parameters=[("project", project)], document=document, timeout_seconds=60.0)
 
 
 def cancel(
