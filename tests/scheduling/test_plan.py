@@ -97,7 +97,7 @@ def test_every_constraint_of_a_document_holds(world: World) -> None:
             assert not rules.sites or cluster.site in rules.sites
             assert not rules.clusters or cluster.name in rules.clusters
             assert all(node.labels.get(key) == value for key, value in rules.labels)
-            assert not wanted.image or cluster.containers
+            assert cluster.containers if wanted.image else cluster.processes
         if rules.require not in (None, "cluster", "site"):
             places = {place_of(node, rules.require or "") for node in nodes}
             assert len(places) == 1
@@ -244,7 +244,7 @@ def fits_somewhere(world: World, what: ShapeClass) -> bool:
                 or (rules.sites and cluster.site not in rules.sites)
                 or (rules.clusters and cluster.name not in rules.clusters)
                 or any(node.labels.get(key) != value for key, value in rules.labels)
-                or (what.image and not cluster.containers)
+                or not (cluster.containers if what.image else cluster.processes)
             ):
                 continue
             level = rules.require
@@ -416,3 +416,26 @@ def test_a_cluster_without_lease_gets_nothing() -> None:
     world.clusters[1] = Cluster(1, "c1", "s1", alive=False)
     world.jobs = {1: job(1)}
     assert world.plan().waiting[0].cause is Cause.NO_NODE
+
+
+@given(worlds() | tight_worlds(), st.booleans(), st.booleans(), st.data())
+@MANY
+def test_entitlements_that_nobody_reads_decide_nothing(world: World, reclaim: bool, one_line: bool, data: st.DataObject) -> None:
+    """docs/concepts/scheduling.md#order: a queue alone is served as it is beside one whose only job can never start."""
+    only = min(world.queues)
+    keep = data.draw(st.sampled_from(sorted(world.jobs))) if world.jobs else None
+    world.jobs = {
+        number: replace(record, queue_id=only, shape=world.jobs[keep].shape if one_line and keep else record.shape)
+        for number, record in world.jobs.items()
+    }
+    world.attempts = {key: replace(attempt, queue_id=only) for key, attempt in world.attempts.items()}
+    policy = replace(POLICY, reclaim=reclaim)
+    alone = world.plan(policy)
+    world.queues[90] = Queue(90, "zz")
+    world.jobs[90] = job(90, shape(group(cpu=10**9)), queue_id=90)
+    beside = world.plan(policy)
+    assert list(alone.starts) == list(beside.starts)
+    assert sorted(map(str, alone.waiting)) == sorted(str(one) for one in beside.waiting if one.queue_id != 90)
+    assert (list(alone.evictions), list(alone.reservations)) == (list(beside.evictions), list(beside.reservations))
+    assert (alone.kept_free, alone.revisit_at_seconds) == (beside.kept_free, beside.revisit_at_seconds)
+    assert alone.shares.fleet() == beside.shares.fleet()

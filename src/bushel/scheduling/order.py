@@ -20,8 +20,8 @@ from bushel.scheduling.fairness.columns import Block
 from bushel.scheduling.fairness.history import past_use
 from bushel.scheduling.fairness.shares import Shares
 from bushel.scheduling.fleet import Integers
-from bushel.scheduling.kernels.tables import IMPOSSIBLE, SINGLE, UNBOUNDED, Classes, Ways
-from bushel.scheduling.lines import Lines
+from bushel.scheduling.kernels.tables import IMPOSSIBLE, KEY, SINGLE, UNBOUNDED, Classes, Ways
+from bushel.scheduling.lines import Lines, priority_of_key
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL, MULTIPLIER_ONE, Ledger, QueueTree
 
 _MULTIPLIER_LIMIT = 1 << 20
@@ -46,6 +46,21 @@ def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, cla
         if leaf is not None and width:
             table.entitled[number, :width] = shares.entitled[leaf, columns]
     return shares
+
+
+def entitlements_decide(tree: QueueTree, lines: Lines, reclaim: bool) -> bool:
+    """Whether the plan depends on them. Not where one queue has all that waits and, if somebody may be stopped, one line of it and all
+    that runs, none of that being of lower priority or told to stop: nobody is compared with anybody."""
+    waiting = lines.queues()
+    if len(waiting) > 1:
+        return True
+    if not (reclaim and waiting):
+        return False
+    filled = np.flatnonzero(lines.length[: lines.count])
+    if len(filled) > 1 or tree.stopping or any(of_queue.keys() - waiting for of_queue in tree.running.values()):
+        return True
+    highest = priority_of_key(int(lines.pool[KEY, lines.start[filled[0]]]))
+    return min(tree.priorities, default=highest) < highest
 
 
 def stretch_by_history(ledger: Ledger, tree: QueueTree, shares: Shares, now_seconds: float, half_life_seconds: float) -> None:

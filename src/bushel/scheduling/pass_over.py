@@ -6,13 +6,15 @@ Guarantees: both take from the same columns of what is free and charge the same 
 from __future__ import annotations
 
 import math
+from functools import cached_property, partial
 
 import numpy as np
 
 from bushel.scheduling.arrays import PendingIndices
 from bushel.scheduling.backfill import KeptFree, fits_empty, keep_free
-from bushel.scheduling.decisions import Cause, Start, Waiting
+from bushel.scheduling.decisions import Cause, Waiting
 from bushel.scheduling.entities import Run, ShapeClass
+from bushel.scheduling.fairness import Shares
 from bushel.scheduling.feasibility import Choices, Variant, charge_of_counts, choices_of
 from bushel.scheduling.fit import Piece, Room
 from bushel.scheduling.fleet import Integers
@@ -24,9 +26,9 @@ from bushel.scheduling.kernels.serve import advance, begin, charge, choose, serv
 from bushel.scheduling.kernels.serve import allows as kernel_allows
 from bushel.scheduling.kernels.tables import NEVER, Heap, LineTable, Record
 from bushel.scheduling.lines import job_of_key
-from bushel.scheduling.order import entitle, stretch_by_history
+from bushel.scheduling.order import entitle, entitlements_decide, stretch_by_history
 from bushel.scheduling.policy import Policy
-from bushel.scheduling.quota import Ledger, OverQuota
+from bushel.scheduling.quota import Ledger, OverQuota, charge_of
 from bushel.scheduling.reclaim import NOTHING_BARRED, Barred, Reclaimed, reclaim
 from bushel.scheduling.record import LinesLeft, Places, Starts, Waits
 from bushel.scheduling.snapshot import Snapshot
@@ -54,8 +56,12 @@ class Pass:
         capacity = self._capacity()
         present_queues = lines.queues()
         self.ledger = Ledger(snapshot.queues, present_queues, self.fleet.column_of, capacity)
-        self.shares = entitle(space.fair, self.ledger, snapshot.queues, lines, self.classes, space.ways.table, capacity)
-        stretch_by_history(self.ledger, snapshot.queues, self.shares, now_seconds, policy.half_life_seconds)
+        self.entitle = partial(entitle, space.fair, self.ledger, snapshot.queues, lines, self.classes, space.ways.table, capacity)
+        self._compared = entitlements_decide(snapshot.queues, lines, policy.reclaim)
+        if self._compared:
+            stretch_by_history(self.ledger, snapshot.queues, self.shares, now_seconds, policy.half_life_seconds)
+        else:
+            self.ledger.table.entitled[:] = tables.UNBOUNDED
         self.lines = self._line_table()
         self.heap = Heap(np.zeros(len(self.ledger.ids) + 1, np.int64), np.zeros(len(self.ledger.ids) + 1, np.int32))
         self.record = Record(
@@ -75,6 +81,10 @@ class Pass:
         state[tables.REVISIT_MICROS], state[tables.KEEPING] = _NEVER_MICROS, 0
         state[tables.CORE_ONLY] = policy.reclaim
         self.reclaimed = Reclaimed()
+
+    @cached_property
+    def shares(self) -> Shares:
+        return self.entitle()
 
     def _capacity(self) -> Integers:
         """Of the nodes that may be used, and what is held on others."""
@@ -118,7 +128,7 @@ class Pass:
             )
             if why == tables.CORE_SERVED or (why == tables.DONE and state[tables.CORE_ONLY]):
                 state[tables.CORE_ONLY] = 0
-                self.reclaimed = reclaim(self)
+                self.reclaimed = reclaim(self) if self._compared else Reclaimed()
             if why == tables.DONE:
                 return
             if why == tables.CORE_SERVED:
@@ -132,16 +142,30 @@ class Pass:
             else:
                 self._serve_apart(line)
 
-    def start_head(self, line: int) -> Start | None:
-        """Start the next of this line out of its queue's turn, if it fits."""
-        state = self.space.state
+    def start_head(self, line: int) -> tuple[Run, ...]:
+        """Start the next of this line out of its queue's turn, if it fits. Where it lies."""
+        space, state = self.space, self.space.state
         before, queue = int(state[tables.STARTED]), int(state[tables.QUEUE])
         if before >= state[tables.START_LIMIT]:
-            return None
+            return ()
         state[tables.QUEUE] = self.ledger.number[self._queue_id(line)]
         self._serve_apart(line)
         state[tables.QUEUE] = queue
-        return self.starts()[before] if state[tables.STARTED] > before else None
+        if state[tables.STARTED] == before:
+            return ()
+        way, row, devices = (int(column[before]) for column in (self.record.way, self.record.row, self.record.devices))
+        bits = (tuple(bit for bit in range(devices.bit_length()) if devices >> bit & 1),) if devices else ()
+        return self._apart.get(before) or (Run(space.ways.group_names[way], 0, 1, int(self.fleet.ids[row]), space.ways.amounts[way], bits),)
+
+    def started(self) -> tuple[Integers, Integers, Integers, Integers]:
+        """Jobs, indices, numbers of queues, and what each counts against its queue, by columns of the ledger."""
+        count, record = int(self.space.state[tables.STARTED]), self.record
+        amounts = self.space.ways.table.needs[record.way[:count]].T.copy()
+        for at, runs in self._apart.items():
+            amounts[:, at] = self.ledger.needs(charge_of(runs))
+        queues = [self.ledger.number[queue_id] for queue_id in self.snapshot.lines.queue_ids[record.line[:count]].tolist()]
+        jobs = record.job[:count]
+        return jobs, self.pending.indices(jobs, record.ordinal[:count]), np.array(queues, np.int64), amounts
 
     def _serve_apart(self, line: int) -> None:
         """The head of a line that the kernel does not serve."""

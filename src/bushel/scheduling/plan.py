@@ -37,7 +37,8 @@ __all__ = ["Cause", "Plan", "Policy", "Start", "Waiting", "plan"]
 class Plan:
     """`complete`: everything was looked at. `revisit_at_seconds`: when time alone would change the plan, in seconds since 1970.
 
-    `shares` are those of every queue, as the plan found them. `room` and `ledger` are as they are once everything in this plan has started.
+    `shares` are those of every queue as the plan found them; where they decide nothing they are computed when they are first asked for,
+    which must be before the snapshot changes. `room` and `ledger` are as they are once everything in this plan has started.
     """
 
     starts: Starts
@@ -48,10 +49,14 @@ class Plan:
     snapshot: Snapshot = field(repr=False)
     room: Room = field(repr=False)
     ledger: Ledger = field(repr=False)
-    shares: Shares = field(repr=False)
+    made_by: Pass = field(repr=False)
     evictions: Sequence[Eviction] = ()
     reservations: Sequence[Reservation] = ()
     growths: Sequence[Growth] = ()
+
+    @property
+    def shares(self) -> Shares:
+        return self.made_by.shares
 
     @cached_property
     def starting_jobs(self) -> dict[int, list[Start]]:
@@ -93,7 +98,7 @@ def _plan(snapshot: Snapshot, now: datetime, policy: Policy, barred: Barred) -> 
         snapshot,
         made.room,
         made.ledger,
-        made.shares,
+        made,
         made.reclaimed.evictions,
         made.reclaimed.reservations,
     )

@@ -10,6 +10,7 @@ is already past its ceiling (it was lowered) starts nothing that would add to it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -59,6 +60,8 @@ class QueueTree:
         self.used: dict[int, dict[str, int]] = {}
         self.running: dict[tuple[str, ...], dict[int, list[int]]] = {}  # by what they need, then by queue: attempts, amounts of each
         self.attempts: dict[int, dict[tuple[int, int], LiveAttempt]] = {}
+        self.priorities: Counter[int] = Counter()  # of what runs
+        self.stopping = 0
 
     def put(self, queue: Queue) -> None:
         self.queues[queue.id] = queue
@@ -83,6 +86,10 @@ class QueueTree:
             of_queue[attempt.job_id, attempt.index] = attempt
         else:
             of_queue.pop((attempt.job_id, attempt.index), None)
+        self.stopping += sign * attempt.stopping
+        self.priorities[attempt.priority] += sign
+        if not self.priorities[attempt.priority]:
+            del self.priorities[attempt.priority]
         names = tuple(sorted(held))
         of_kind = self.running.setdefault(names, {})
         sums = of_kind.setdefault(attempt.queue_id, [0] * (1 + len(names)))
