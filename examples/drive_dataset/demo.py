@@ -16,6 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import obstore
+
+import bushel
+
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
 BUSHEL = [sys.executable, "-P", "-m", "bushel.cli.main"]
@@ -51,7 +55,12 @@ def main() -> int:
     chapter("The pipeline")
     document = str((HERE / "pipeline.yaml").relative_to(Path.cwd())) if HERE.is_relative_to(Path.cwd()) else str(HERE / "pipeline.yaml")
     show("pipeline", "apply", document)
-    values = {"data": str(data), "python": sys.executable, **{code: ",".join(folders) for code, folders in dealt.items()}}
+    values = {
+        "data": str(data),
+        "python": python_of_the_stages(),
+        "library": library(),
+        **{code: ",".join(folders) for code, folders in dealt.items()},
+    }
     words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
     show("pipeline", "run", "drive", *words, "--wait")
     show("pipeline", "partitions", "drive", "select")
@@ -108,6 +117,18 @@ def stage(*words: str) -> str:
     if done.returncode:
         sys.exit(done.returncode)
     return done.stdout
+
+
+def python_of_the_stages() -> str:
+    """The interpreter itself: the script would look at each start whether its environment is there."""
+    done = subprocess.run([STAGE_PYTHON, "-c", "import sys; print(sys.executable)"], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+
+def library() -> str:
+    """Where tasks find `bushel.data`: beside what this installation runs from."""
+    places = (Path(module.__file__ or "").parents[1] for module in (bushel, obstore))
+    return os.pathsep.join(dict.fromkeys(map(str, places)))
 
 
 # The platform ------------------------------------------------------------------------------------------------------

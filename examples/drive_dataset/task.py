@@ -1,4 +1,4 @@
-"""One stage as a task of the platform: `python task.py STAGE`, with a Python that has `bushel`.
+"""One stage as a task of the platform: `python task.py STAGE`, with a Python that has what the stages need.
 
 Guarantees: it does what `python -m drive_dataset STAGE` does, on a workspace made of the parts that earlier stages left, and leaves what
 that makes as a part of its own. A bad recording is set aside with its error, and the run goes on with the others: what follows finds
@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+sys.path += os.environ.get("BUSHEL_PARAMETER_LIBRARY", "").split(os.pathsep)  # last: the stages' own libraries come first
+
+from drive_dataset.__main__ import main as drive_dataset
+from drive_dataset.errors import BAD_RECORD_EXIT_CODE, DriveError
+from drive_dataset.stages import BY_RECORDING
+from drive_dataset.workspace import Workspace, guarded
 
 from bushel import data
 
-HERE = Path(__file__).parent
-PYTHON = HERE / "python"
-BAD_RECORD_EXIT_CODE = 65
 SECONDS = 1800
+MOST_TOGETHER = 16
+CUT = 8
 
 NEEDS: dict[str, tuple[str, ...]] = {  # stage of one recording → stages whose parts of that recording it reads
     "decode": ("validate",),
@@ -45,16 +51,16 @@ def main() -> int:
         workspace = Path(folder)
         if stage == "ingest":
             return ingest(workspace, partition)
-        return one(stage, workspace, partition) if stage in FILLS else of_a_site(stage, workspace)
+        return some(stage, workspace, partition) if stage in FILLS else of_a_site(stage, workspace)
 
 
 def ingest(workspace: Path, jurisdiction: str) -> int:
-    """List what lies at this site; the partitions that follow are its recordings, to be worked on here alone."""
+    """List what lies at this site; the partitions that follow are groups of its recordings, to be worked on here alone."""
     folders = [word for word in os.environ[f"BUSHEL_PARAMETER_{jurisdiction.upper()}"].split(",") if word]
     words = [word for name in folders for word in ("--only", name)]
     run("ingest", workspace, os.environ["BUSHEL_PARAMETER_DATA"], "--jurisdiction", jurisdiction, *words)
     register = json.loads((workspace / "register.json").read_text())
-    data.partitions({"name": f"{jurisdiction}-{one['id']}", "site": os.environ["BUSHEL_SITE"]} for one in register["recordings"])
+    data.partitions({"name": name, "site": os.environ["BUSHEL_SITE"]} for name in groups(jurisdiction, register["recordings"]))
     with data.output("register") as out:
         out.add(workspace / "register.json", "register.json", records=len(register["recordings"]))
         out.count("kinds", {one["kind"]: 0 for one in register["recordings"]})
@@ -66,43 +72,61 @@ def ingest(workspace: Path, jurisdiction: str) -> int:
     return 0
 
 
-def one(stage: str, workspace: Path, partition: str) -> int:
-    jurisdiction, _, recording = partition.partition("-")
+def groups(jurisdiction: str, recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Recordings that one task works on: of one kind, so that its libraries are loaded once; named after the first.
+
+    Where a group ends is written in the ids, which are digests: a recording that comes later changes its own group and no other.
+    """
+    made: dict[str, list[Mapping[str, Any]]] = {}
+    group: list[Mapping[str, Any]] = []
+    for one in sorted(recordings, key=lambda one: (one["kind"], one["id"])):
+        if not group or group[0]["kind"] != one["kind"] or len(group) == MOST_TOGETHER or int(one["id"], 16) % CUT == 0:
+            group = made[f"{jurisdiction}-{one['kind']}-{one['id']}"] = []
+        group.append(one)
+    return made
+
+
+def some(stage: str, workspace: Path, partition: str) -> int:
+    """A stage over the recordings of one group."""
+    jurisdiction = partition.partition("-")[0]
     if stage == "validate":
         (register,) = data.input("register").part(jurisdiction).files()
-        whole = json.loads(register.read())
-        kept = [about for about in whole["recordings"] if about["id"] == recording]
-        (workspace / "register.json").write_text(json.dumps({"recordings": kept}))
+        group = groups(jurisdiction, json.loads(register.read())["recordings"])[partition]
+        (workspace / "register.json").write_text(json.dumps({"recordings": group}))
     for before in NEEDS.get(stage, ()):
         lay_out(workspace, data.upstream(before, OUTPUT[before]).files())
-    made = workspace / FILLS[stage]
-    if stage == "validate" or ((workspace / "register.json").exists() and not (workspace / "set-aside.json").exists()):
-        for _ in data.records([recording], lambda one: work(stage, workspace, one)):
-            pass
+    filled = Workspace(workspace)
+    before, work = BY_RECORDING[FILLS[stage]]
+    for _, failed in data.records(filled.done(before), lambda one: worked(filled, one, work), timeout_seconds=SECONDS):
+        if failed:
+            sys.exit(failed)
+    made, done = workspace / FILLS[stage], filled.done(FILLS[stage])
     with data.output(OUTPUT[stage]) as out:
-        files = sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else []
-        for path in files:
+        for path in sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else ():
             out.add(path, path.relative_to(workspace).as_posix())
-        out.records = bool(files)
+        out.records = len(done)
         if stage == "validate":
             out.add(workspace / "register.json", "register.json")
-        if not files:
-            (workspace / "set-aside.json").write_text(json.dumps({"recording": recording}))
+        if aside := sorted(set(filled.recordings) - set(done)):
+            (workspace / "set-aside.json").write_text(json.dumps({"recordings": aside}))
             out.add(workspace / "set-aside.json", "set-aside.json")
     return 0
 
 
-def work(stage: str, workspace: Path, recording: str) -> None:
-    """
+def worked(workspace: Workspace, recording: str, work: Any) -> int:
+    """What the task has to end with because of something that is no fault of the recording; 0 if there was nothing.
+
     Raises:
         BadRecord: with the code that says why.
     """
-    done = run(stage, workspace, recording, check=False)
-    if done == BAD_RECORD_EXIT_CODE:
-        error = json.loads((workspace / "failed" / FILLS[stage] / f"{recording}.json").read_text())
-        raise data.BadRecord(f"{error['code']}: {error['message']}")
-    if done:
-        sys.exit(done)
+    try:
+        guarded(recording, lambda one: work(workspace, one))
+    except DriveError as error:
+        if error.exit_code == BAD_RECORD_EXIT_CODE:
+            raise data.BadRecord(f"{error.code}: {error.message}") from error
+        print(json.dumps(error.document()), file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
 
 
 def of_a_site(stage: str, workspace: Path) -> int:
@@ -139,26 +163,19 @@ def lay_out(workspace: Path, files: Iterator[data.File]) -> None:
     """Parts as the workspace that they were taken from, without copying a byte where they lie in a folder."""
     for file in files:
         target = workspace / file.name
-        if file.name == "register.json" and target.exists():  # of another recording of this site: one register of all
-            register, more = json.loads(target.read_text()), json.loads(file.read())
-            register["recordings"] += [about for about in more["recordings"] if about not in register["recordings"]]
-            target.write_text(json.dumps(register))
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if file.name == "register.json":
-            target.write_bytes(file.read())
+        if file.name == "register.json":  # one of all recordings that are laid out here
+            known = json.loads(target.read_text())["recordings"] if target.exists() else []
+            known += [about for about in json.loads(file.read())["recordings"] if about not in known]
+            target.write_text(json.dumps({"recordings": known}))
         elif not target.exists() and file.name != "set-aside.json":
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file.local())
-        elif file.name == "set-aside.json":
-            target.write_bytes(file.read())
 
 
-def run(stage: str, workspace: Path, *words: str | Path, check: bool = True) -> int:
-    """The stage in its own environment. `--only` and the like come after the workspace."""
-    done = subprocess.run([PYTHON, "-m", "drive_dataset", stage, workspace, *words], check=False, timeout=SECONDS).returncode
-    if done and check:
-        sys.exit(done)
-    return done
+def run(stage: str, workspace: Path, *words: str) -> None:
+    """All of a stage. `--only` and the like come after the workspace."""
+    if code := drive_dataset([stage, str(workspace), *words]):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -83,6 +84,18 @@ def read_json(path: Path) -> Any:
 def write_parquet(path: Path, table: pa.Table) -> None:
     with no_space_named(path):
         pq.write_table(table, path, compression="zstd", compression_level=3, row_group_size=1 << 18, write_statistics=True)
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Of one file. (`pyarrow.parquet.read_table` is for sets of files, and takes a third of a second to load what they need.)"""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=columns)
+
+
+def column(values: np.ndarray) -> pa.Array:
+    """Numbers as they lie in memory. (`pyarrow.array` loads pandas first, to see whether they are of a kind of its own.)"""
+    kept = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(kept.dtype), len(kept), [None, pa.py_buffer(kept)])
 
 
 def sha256_of(path: Path) -> str:

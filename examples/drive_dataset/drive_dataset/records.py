@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from drive_dataset.files import new_folder, read_json, write_json, write_parquet
+from drive_dataset.files import column, new_folder, read_json, read_parquet, write_json, write_parquet
 
 UNIX, SINCE_START = "unix", "since start"
 
@@ -168,7 +167,7 @@ def load(path: Path) -> Decoded:
     decoded = Decoded(summary["recording"], summary["kind"], summary["clock"], facts=summary["facts"])
     decoded.findings = [Finding(**finding) for finding in summary["findings"]]
     if summary["signals"]:
-        table = pq.read_table(path / "signals.parquet", columns=["t", "value"])
+        table = read_parquet(path / "signals.parquet", columns=["t", "value"])
         t, value = table["t"].to_numpy(), table["value"].to_numpy()
         start = 0
         for name, about in summary["signals"].items():  # sorted by name, as the rows are
@@ -176,16 +175,16 @@ def load(path: Path) -> Decoded:
             decoded.signals.append(Signal(name, about["unit"], t[start:stop], value[start:stop]))
             start = stop
     if summary["frames"]:
-        t, start = pq.read_table(path / "frames.parquet", columns=["t"])["t"].to_numpy(), 0
+        t, start = read_parquet(path / "frames.parquet", columns=["t"])["t"].to_numpy(), 0
         for about in summary["frames"]:
             stop = start + about["count"]
             decoded.frames.append(Frames(about["stream"], t[start:stop], about["source"], about["width"], about["height"]))
             start = stop
     if summary["sweeps"]:
-        columns = {name: column.to_numpy() for name, column in zip(*_columns(path / "sweeps.parquet"), strict=True)}
+        columns = {name: values.to_numpy() for name, values in zip(*_columns(path / "sweeps.parquet"), strict=True)}
         decoded.sweeps = Sweeps(**columns, **summary["sweeps"])
     if summary["poses"]:
-        columns = {name: column.to_numpy() for name, column in zip(*_columns(path / "poses.parquet"), strict=True)}
+        columns = {name: values.to_numpy() for name, values in zip(*_columns(path / "poses.parquet"), strict=True)}
         position = np.column_stack([columns[axis] for axis in ("x", "y", "z")])
         orientation = np.column_stack([columns[axis] for axis in ("qw", "qx", "qy", "qz")])
         decoded.poses = Poses(columns["t"], position, orientation, summary["poses"]["frame"])
@@ -193,7 +192,7 @@ def load(path: Path) -> Decoded:
 
 
 def _columns(path: Path) -> tuple[list[str], list[pa.ChunkedArray]]:
-    table = pq.read_table(path)
+    table = read_parquet(path)
     return table.column_names, table.columns
 
 
@@ -201,29 +200,29 @@ def signal_table(signals: list[Signal]) -> pa.Table:
     """Rows (name, unit, t, value), by name and then as recorded."""
     signals.sort(key=lambda signal: signal.name)
     counts = [len(signal.t) for signal in signals]
-    index = pa.array(np.repeat(np.arange(len(signals), dtype=np.int32), counts))
+    index = column(np.repeat(np.arange(len(signals), dtype=np.int32), counts))
     return pa.table({
         "name": pa.DictionaryArray.from_arrays(index, [signal.name for signal in signals]),
         "unit": pa.DictionaryArray.from_arrays(index, [signal.unit for signal in signals]),
-        "t": np.concatenate([signal.t for signal in signals]),
-        "value": np.concatenate([signal.value for signal in signals]),
+        "t": column(np.concatenate([signal.t for signal in signals])),
+        "value": column(np.concatenate([signal.value for signal in signals])),
     })  # fmt: skip
 
 
 def _frame_table(frames: list[Frames]) -> pa.Table:
     return pa.table({
         "stream": pa.array([part.stream for part in frames for _ in part.t], pa.string()),
-        "index": np.concatenate([np.arange(len(part.t), dtype=np.int32) for part in frames]),
-        "t": np.concatenate([part.t for part in frames]),
+        "index": column(np.concatenate([np.arange(len(part.t), dtype=np.int32) for part in frames])),
+        "t": column(np.concatenate([part.t for part in frames])),
     })  # fmt: skip
 
 
 def _sweep_table(sweeps: Sweeps) -> pa.Table:
-    return pa.table({name: np.asarray(getattr(sweeps, name)) for name in ("t", "valid_columns", "returns", "mean_range")})
+    return pa.table({name: column(np.asarray(getattr(sweeps, name))) for name in ("t", "valid_columns", "returns", "mean_range")})
 
 
 def _pose_table(poses: Poses) -> pa.Table:
     columns = {"t": poses.t}
     columns |= {axis: poses.position[:, number] for number, axis in enumerate(("x", "y", "z"))}
     columns |= {axis: poses.orientation[:, number] for number, axis in enumerate(("qw", "qx", "qy", "qz"))}
-    return pa.table(columns)
+    return pa.table({name: column(values) for name, values in columns.items()})

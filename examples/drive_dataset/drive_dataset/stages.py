@@ -1,16 +1,15 @@
-"""The stages over a workspace: what each takes, and what it leaves for the next."""
+"""The stages over a workspace: what each takes, and what it leaves for the next.
+
+Each imports what it needs when it is called: a task runs one stage, and the libraries of all take a second to load.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from drive_dataset import protect, publishing, records, selection, sharding, split, statistics, synchronise, validate
-from drive_dataset.decode import decode_to
-from drive_dataset.files import read_json, write_json
-from drive_dataset.ingest import ingest, write_register
-from drive_dataset.samples import Sample, samples
+from drive_dataset.files import read_json, read_parquet, write_json
 from drive_dataset.workspace import (
     DECODED,
     PROTECTED,
@@ -25,8 +24,14 @@ from drive_dataset.workspace import (
     Workspace,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from drive_dataset.samples import Sample
+    from drive_dataset.split import Whereabouts
+
 
 def register(workspace: Workspace, data: Path, jurisdiction: str, only: Sequence[str] = ()) -> str:
+    from drive_dataset.ingest import ingest, write_register
+
     found = ingest(data, jurisdiction, only)
     workspace.root.mkdir(parents=True, exist_ok=True)
     write_register(found, workspace.path("register.json"))
@@ -34,33 +39,45 @@ def register(workspace: Workspace, data: Path, jurisdiction: str, only: Sequence
 
 
 def validate_one(workspace: Workspace, recording: str) -> None:
+    from drive_dataset import validate
+
     about = workspace.recordings[recording]
     write_json(workspace.path(VALIDATED, f"{recording}.json"), validate.document(about, validate.validate(about)))
 
 
 def decode_one(workspace: Workspace, recording: str) -> None:
+    from drive_dataset.decode import decode_to
+
     decode_to(workspace.recordings[recording], workspace.path(DECODED))
 
 
 def synchronise_one(workspace: Workspace, recording: str) -> None:
+    from drive_dataset import records, synchronise
+
     decoded = records.load(workspace.path(DECODED, recording))
     synchronise.save(synchronise.synchronise(decoded), workspace.path(SYNCHRONISED, recording))
 
 
 def protect_one(workspace: Workspace, recording: str) -> None:
+    from drive_dataset import protect, synchronise
+
     policy = protect.policy_of(workspace.recordings[recording].jurisdiction)
     whole = synchronise.load(workspace.path(SYNCHRONISED, recording))
     synchronise.save(protect.protect(whole, policy), workspace.path(PROTECTED, recording))
 
 
 def select_one(workspace: Workspace, recording: str) -> None:
+    from drive_dataset import protect, records, selection, synchronise
+
     about = workspace.recordings[recording]
     decoded = records.load(workspace.path(DECODED, recording))
     cheap = synchronise.load(workspace.path(PROTECTED, recording))
     selection.select_to(about, decoded, cheap, protect.policy_of(about.jurisdiction), workspace.path(SELECTED, recording))
 
 
-def whereabouts(workspace: Workspace) -> list[split.Whereabouts]:
+def whereabouts(workspace: Workspace) -> list[Whereabouts]:
+    from drive_dataset import split, synchronise
+
     rows = []
     for recording in workspace.done(SELECTED):
         clock = read_json(workspace.path(DECODED, recording, "recording.json"))["clock"]
@@ -69,6 +86,8 @@ def whereabouts(workspace: Workspace) -> list[split.Whereabouts]:
 
 
 def split_all(workspace: Workspace) -> str:
+    from drive_dataset import split
+
     rows = whereabouts(workspace)
     sides = split.split(rows)
     split.refuse_leaks(rows, sides)
@@ -77,22 +96,27 @@ def split_all(workspace: Workspace) -> str:
 
 
 def all_samples(workspace: Workspace) -> Iterator[Sample]:
+    from drive_dataset import synchronise
+    from drive_dataset.samples import samples
+
     for recording in workspace.done(SELECTED):
         cheap = synchronise.load(workspace.path(PROTECTED, recording))
         yield from samples(workspace.recordings[recording], cheap, workspace.path(SELECTED, recording))
 
 
 def shard_all(workspace: Workspace) -> str:
+    from drive_dataset import sharding
+
     sides = read_json(workspace.path(SPLIT))["sides"]
     rows = sharding.write_shards(all_samples(workspace), sides, workspace.path(SHARDS))
     return f"{len(rows)} samples in {len({row['shard'] for row in rows})} shards"
 
 
 def measure_all(workspace: Workspace) -> str:
-    import pyarrow.parquet as pq
+    from drive_dataset import publishing, sharding, split, statistics
 
     divided = read_json(workspace.path(SPLIT))
-    rows = pq.read_table(workspace.path(SHARDS, sharding.INDEX)).to_pylist()
+    rows = read_parquet(workspace.path(SHARDS, sharding.INDEX)).to_pylist()
     seen = [split.Whereabouts(**{**row, "cells": tuple(row["cells"]), "sources": tuple(row["sources"])}) for row in divided["rows"]]
     now = statistics.statistics(rows, split.leaks(seen, divided["sides"]))
     before = workspace.path(PUBLISHED, "latest", publishing.MANIFEST)
@@ -103,6 +127,8 @@ def measure_all(workspace: Workspace) -> str:
 
 
 def publish_all(workspace: Workspace) -> str:
+    from drive_dataset import publishing, statistics
+
     measured = read_json(workspace.path(STATISTICS))
     statistics.refuse_closed_gates(measured["gates"])
     labels = {"jurisdictions": measured["statistics"]["jurisdictions"], "coordinates": "wgs84, cut to the policy", "purpose": "training"}
@@ -112,7 +138,7 @@ def publish_all(workspace: Workspace) -> str:
 
 
 def train_all(workspace: Workspace) -> str:
-    from drive_dataset import training  # its loader is slow to import, and no other stage needs it
+    from drive_dataset import training
 
     trained = training.train(workspace.path(PUBLISHED, "latest").resolve())
     write_json(workspace.path(f"{TRAINED}.json"), trained.document())

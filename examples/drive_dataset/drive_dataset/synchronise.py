@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from drive_dataset.canonical import ALTITUDE, HEADING, LATITUDE, LEAD_DISTANCE, LONGITUDE, SPEED, STEERING, YAW_RATE
-from drive_dataset.files import new_folder, read_json, write_json, write_parquet
+from drive_dataset.files import column, new_folder, read_json, read_parquet, write_json, write_parquet
 from drive_dataset.geometry import geodetic
 from drive_dataset.records import Decoded, Signal
 
@@ -108,7 +107,7 @@ def save(synchronised: Synchronised, path: Path) -> None:
     with new_folder(path) as part:
         columns = {"t": synchronised.t, "frame": synchronised.frame}
         columns |= {name: synchronised.columns[name] for name in sorted(synchronised.columns)}
-        write_parquet(part / "synchronised.parquet", pa.table(columns))
+        write_parquet(part / "synchronised.parquet", pa.table({name: column(values) for name, values in columns.items()}))
         write_json(part / "synchronised.json", summary(synchronised))
 
 
@@ -120,7 +119,7 @@ def summary(synchronised: Synchronised) -> dict[str, Any]:
 
 def load(path: Path) -> Synchronised:
     about = read_json(path / "synchronised.json")
-    table = pq.read_table(path / "synchronised.parquet")
+    table = read_parquet(path / "synchronised.parquet")
     columns = {name: table[name].to_numpy() for name in table.column_names}
     t, frame = columns.pop("t"), columns.pop("frame")
     return Synchronised(about["recording"], about["clock"], t, frame, columns, about["errors"])

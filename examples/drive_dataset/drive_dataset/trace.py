@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from drive_dataset.files import read_parquet
 
 
 def trace(index: Path, key: str = "") -> dict[str, Any]:
@@ -16,7 +16,7 @@ def trace(index: Path, key: str = "") -> dict[str, Any]:
     Raises:
         KeyError: there is none of that name.
     """
-    rows = sorted(pq.read_table(index).to_pylist(), key=lambda row: (row["reasons"] == ["ordinary"], row["key"]))
+    rows = sorted(read_parquet(index).to_pylist(), key=lambda row: (row["reasons"] == ["ordinary"], row["key"]))
     for row in rows:
         if key in ("", row["key"]):
             return row
