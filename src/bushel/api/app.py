@@ -32,6 +32,7 @@ from bushel.api.routes import (
     jobs,
     logs,
     pipelines,
+    prices,
     principals,
     queue_tree,
     queues,

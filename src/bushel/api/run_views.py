@@ -10,13 +10,14 @@ from bushel.api.canary_views import canary_plan_view, canary_view, done_of_sampl
 from bushel.control import run_estimates as estimates
 from bushel.control.made_by import makers, origins
 from bushel.control.pipelines import Change
+from bushel.control.prices import plan_cost, stage_cost
 from bushel.control.result_keys import stage_parts
 from bushel.control.run_changes import NOTHING
 from bushel.control.runs import known_partitions
 from bushel.domain.ids import attempt_id, encode_job_id
 from bushel.domain.ranges import IndexRanges
 from bushel.spec.pipeline_canonical import space_of
-from bushel.store import partitions, run_reads, runs
+from bushel.store import partitions, prices, run_reads, runs
 from bushel.store.database import Transaction
 
 COUNTED = ("gated", "pending", "delayed", "starting", "running", "stopping", "succeeded", "failed", "cancelled")
@@ -211,7 +212,8 @@ def plan_view(
 ) -> dict[str, Any]:
     """What applying and running the document would do."""
     durations = run_reads.durations(tx, found["id"], found["run_count"] - RECENT_RUNS) if found else {}
-    stages, planned = [], {}
+    priced = prices.of_clusters(tx)
+    stages, planned, costs = [], {}, []
     for name, stage in document["stages"].items():
         known = known_partitions(tx, document, space_of(document, name))
         count = None if known is None else len(known.names)
@@ -219,6 +221,7 @@ def plan_view(
         expected = last_count if count is None else count  # of listed partitions: as many as the last time
         seconds, hours = estimates.plan_stage(stage, expected, lately)
         planned[name] = (expected, seconds)
+        costs.append(stage_cost(stage, None if seconds is None or expected is None else seconds * expected / 3600, priced))
         stages.append(
             {
                 "name": name,
@@ -240,6 +243,7 @@ def plan_view(
         "canary": canary_plan_view(tx, place.project_id, document),
         "partitions": max(counts, default=None),
         "cpu_hours": _rounded(sum(hours)) if all(one is not None for one in hours) else None,
+        "cost": plan_cost(costs, priced, timed=all(one is not None for one in hours)),
         "finish_seconds": _rounded(estimates.plan_finish(document["stages"], planned, run_reads.cpus(tx))),
     }
     return view | {"sentence": _plan_sentence(view)}

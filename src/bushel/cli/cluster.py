@@ -78,6 +78,30 @@ def _register_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", metavar="SITE", required=True)
 
 
+def _price_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--cpu", metavar="PRICE", help="of one CPU for an hour")
+    parser.add_argument("--memory", metavar="PRICE", help="of a GiB for an hour")
+    parser.add_argument("--gpu", metavar="[MODEL=]PRICE", action="append", default=[], help="of one accelerator for an hour")
+    parser.add_argument("--none", action="store_true", help="forget all of its prices")
+
+
+def _price(options: argparse.Namespace, session: Session) -> None:
+    asked = {name: value for name in ("cpu", "memory") if (value := getattr(options, name)) is not None}
+    for text in options.gpu:
+        model, separator, price = text.rpartition("=")
+        asked[f"gpu/{model}" if separator else "gpu"] = price
+    made = session.call(fleet.set_prices(options.name, asked) if asked or options.none else fleet.get_prices(options.name))
+    show_object(session, made, name=lambda made: made["cluster"], lines=_price_lines)
+
+
+def _price_lines(made: dict[str, Any]) -> Iterator[str]:
+    if not made["prices"]:
+        yield f"{made['cluster']} has no prices: what work costs there is not known"
+    for resource, price in made["prices"].items():
+        yield f"{resource:<12} {price} an hour" + (" and GiB" if resource == "memory" else "")
+
+
 def _remove_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--force", action="store_true", help="vouch that its tasks no longer run: they end as lost and may run elsewhere")
@@ -99,6 +123,7 @@ VERBS = {
         "get": Command("show a cluster", _get, lambda parser: parser.add_argument("name", metavar="NAME") and None),
         "add": CLUSTER_VERBS["add"],
         "register": Command("make a cluster whose agent runs elsewhere; prints the agent's token", _register, _register_arguments),
+        "price": Command("show or set what an hour of a cluster's resources costs", _price, _price_arguments),
         "remove": Command("take a cluster out of the fleet", _remove, _remove_arguments, output=False),
     }
 }

@@ -250,3 +250,4 @@ def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
         yield f"  a run takes about {duration(plan['finish_seconds'])} and {plan['cpu_hours']:,.1f} CPU-hours, if nothing else runs"
     else:
         yield "  how long a run takes is not known: a stage has not been run, and does not say `expected_duration`"
+    yield f"  {plain(plan['cost']['sentence'])}"

@@ -69,6 +69,15 @@ class CanaryPlanView(TypedDict):
     sentence: str
 
 
+class CostView(TypedDict):
+    """Of a run, over the clusters that have prices; null where it is not known. The sentence says why."""
+
+    least: float | None
+    most: float | None
+    clusters_without_price: list[str]
+    sentence: str
+
+
 class PlanView(TypedDict):
     """What would change, and what a run would take. Nothing was changed."""
 
@@ -80,6 +89,7 @@ class PlanView(TypedDict):
     canary: CanaryPlanView | None
     partitions: int | None
     cpu_hours: float | None
+    cost: CostView
     finish_seconds: float | None
     sentence: str
 

@@ -125,6 +125,13 @@ class ClusterMadeView(ClusterView):
     agent_token: str  # no other answer shows it
 
 
+class PricesView(TypedDict):
+    """What an hour of a cluster's resources costs; exact decimal numbers, as texts."""
+
+    cluster: str
+    prices: dict[str, str]
+
+
 class NodeView(TypedDict):
     """Amounts in smallest units, by resource name."""
 

@@ -7,7 +7,9 @@ from bushel.client.operation import Operation, with_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bushel.spec.platform_views import ClusterMadeView, ClusterView, NodeView, SiteView
+    from collections.abc import Mapping
+
+    from bushel.spec.platform_views import ClusterMadeView, ClusterView, NodeView, PricesView, SiteView
     from bushel.spec.views import Page
 
 
@@ -35,6 +37,16 @@ def create_cluster(name: str, *, site: str, engine: str = "local", idempotency_k
 def delete_cluster(name: str, *, force: bool = False) -> Operation[None]:
     """`force` vouches that its tasks no longer run: they end as lost and may run elsewhere."""
     return Operation("DELETE", f"/v1/clusters/{quote(name)}", parameters=[("force", force or None)])
+
+
+def get_prices(name: str) -> Operation[PricesView]:
+    """What an hour of its resources costs."""
+    return Operation("GET", f"/v1/clusters/{quote(name)}/prices")
+
+
+def set_prices(name: str, prices: Mapping[str, str | float]) -> Operation[PricesView]:
+    """`cpu` of one, `memory` of a GiB, `gpu` of any one, `gpu/H100`, by the hour. What is left out has no price."""
+    return Operation("PUT", f"/v1/clusters/{quote(name)}/prices", document={"prices": dict(prices)})
 
 
 def nodes_page(*, cluster: str | None = None, limit: int | None = None, page: str | None = None) -> Operation[Page[NodeView]]:
