@@ -41,6 +41,7 @@ class ControlPlane:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.epoch = 1
+        self.spec: dict[str, Any] = {}  # of every attempt
         self.lease_seconds = 30.0
         self.version = 0
         self.wanted: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -85,7 +86,13 @@ class ControlPlane:
             "array": False,
             "task_count": tasks,
             "element_count": 1,
-            "spec": {"run": run, "time_limit": 3600, "preemption": {"grace": 5, "notice": "SIGTERM", "checkpoint": False}, **spec},
+            "spec": {
+                **self.spec,
+                "run": run,
+                "time_limit": 3600,
+                "preemption": {"grace": 5, "notice": "SIGTERM", "checkpoint": False},
+                **spec,
+            },
             "secrets": secrets or {},
             "placement": parts,
             "submitted_at": "2026-01-01T00:00:00Z",

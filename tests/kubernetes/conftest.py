@@ -11,7 +11,6 @@ import pytest
 
 from tests.agent.conftest import AgentProcess, wait_for
 from tests.agent.conftest import ControlPlane as Plane
-from tests.agent.conftest import plane as plane
 from tests.kubernetes.control_plane import ControlPlane, tools
 
 IMAGE = "example.invalid/task:1"
@@ -35,11 +34,20 @@ def kubernetes() -> Iterator[ControlPlane]:
             control_plane.stop()
 
 
+@pytest.fixture
+def plane() -> Iterator[Plane]:
+    """The scripted control plane of Bushel; what it wants has an image."""
+    scripted = Plane()
+    scripted.spec = {"image": IMAGE}
+    yield scripted
+    scripted.close()
+
+
 class ClusterAgent(AgentProcess):
     """An agent of a Kubernetes cluster. Its folder can be taken away: it comes back by what the cluster knows."""
 
     def __init__(self, plane: Plane, folder: Path, kubernetes: ControlPlane, cluster: str) -> None:
-        settings = {"kubeconfig": str(kubernetes.kubeconfig), "image": IMAGE, "annotations": FAKES, "agent_namespace": f"agent-{cluster}"}
+        settings = {"kubeconfig": str(kubernetes.kubeconfig), "annotations": FAKES, "agent_namespace": f"agent-{cluster}"}
         super().__init__(plane, folder, cluster=cluster, engine="kubernetes", kubernetes=settings)
 
     def wait_registered(self) -> ClusterAgent:

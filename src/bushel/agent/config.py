@@ -12,8 +12,8 @@ Fields (relative paths start from the file's folder):
 - `limits`: `"auto"` for control groups where they can be had, `"rlimits"` to do without them.
 - `log_spool_bytes`: how much unsent output of one task is kept, default 64 MiB.
 - `engine`: `"local"`, or `"kubernetes"`: then tasks run as pods, `nodes` and `limits` are not used, and `kubernetes` says where:
-  `{"kubeconfig", "namespace_prefix", "agent_namespace", "image", "levels", "annotations"}`. Without `kubeconfig` the agent signs in as the
-  service account of its own pod. `image` is for jobs that name none; `levels` maps topology levels to node labels, outermost first;
+  `{"kubeconfig", "namespace_prefix", "agent_namespace", "levels", "annotations"}`. Without `kubeconfig` the agent signs in as the
+  service account of its own pod. `levels` maps topology levels to node labels, outermost first;
   `annotations` lists labels of jobs that their pods get as annotations.
 - `environment`: variables given to every task.
 - `pass_environment`: names of the agent's own variables that tasks get as well.
@@ -52,7 +52,6 @@ class KubernetesConfig:
     kubeconfig: str | None = None  # None: the pod that the agent runs in
     namespace_prefix: str = "bushel-"
     agent_namespace: str = "bushel-system"
-    image: str = ""
     levels: dict[str, str] = field(default_factory=lambda: {"zone": "topology.kubernetes.io/zone"})
     annotations: tuple[str, ...] = ()
 
@@ -145,7 +144,6 @@ def _kubernetes(raw: Any, folder: str) -> KubernetesConfig:
         kubeconfig=os.path.join(folder, kubeconfig) if kubeconfig else None,
         namespace_prefix=str(raw.get("namespace_prefix", usual.namespace_prefix)),
         agent_namespace=str(raw.get("agent_namespace", usual.agent_namespace)),
-        image=str(raw.get("image", "")),
         levels=_texts(raw.get("levels", usual.levels), "kubernetes/levels"),
         annotations=tuple(map(str, annotations)),
     )

@@ -95,7 +95,7 @@ def _kubernetes(config: AgentConfig, state: StateFolder, on_event: Event) -> Eng
     except ApiError as error:
         raise BadConfiguration(f"the cluster refuses its agent: {error}") from error
     state.rebooted = False  # pods outlive the machine that their agent runs on
-    maker = PodMaker(config, settings.namespace_prefix, settings.image)
+    maker = PodMaker(config, settings.namespace_prefix)
     return Engine(executor, maker, Devices(()), reporter.nodes, lambda: executor.epoch, reporter.follow)
 
 

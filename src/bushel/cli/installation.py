@@ -128,7 +128,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=("local", "kubernetes"), default="local", help="what runs its tasks (default local: this machine)"
     )
     parser.add_argument("--kubeconfig", metavar="FILE", help="of a Kubernetes cluster: how its agent reaches it")
-    parser.add_argument("--image", default="", metavar="IMAGE", help="of a Kubernetes cluster: for jobs that name none")
     parser.add_argument(
         "--pod-annotation",
         action="append",
@@ -159,7 +158,7 @@ def _add(options: argparse.Namespace, session: Session) -> None:
     if options.engine == "kubernetes":
         if not options.kubeconfig:
             raise ValueError("--engine kubernetes needs --kubeconfig FILE: how its agent reaches the cluster")
-        joined = clusters.Kubernetes(options.kubeconfig, options.image, options.pod_annotation)
+        joined = clusters.Kubernetes(options.kubeconfig, options.pod_annotation)
         clusters.add(home, settings, options.name, options.site, jurisdiction=options.jurisdiction, kubernetes=joined)
     else:
         pose = _pose(options)

@@ -91,6 +91,8 @@ def obstacle(found: NodeCount) -> str:
             return f"{nodes} {lacks} the label {found.detail}"
         case Obstacle.NO_CONTAINERS:
             return f"{nodes} cannot run containers"
+        case Obstacle.NO_PROCESSES:
+            return f"{nodes} {'runs' if one else 'run'} containers only, and the job names no image"
         case Obstacle.NO_SUCH_GPU:
             return f"{nodes} {has} no {'GPU' if found.detail == 'any model' else found.detail}"
         case Obstacle.TOO_SMALL:

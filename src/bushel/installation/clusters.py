@@ -55,15 +55,33 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Kubernetes:
-    """A cluster whose agent runs here and reaches its API server by `kubeconfig`. `image` is for jobs that name none."""
+    """A cluster whose agent runs here and reaches its API server by `kubeconfig`. Pods get those labels of their
+    jobs that `annotations` names, as annotations."""
 
     kubeconfig: str
-    image: str = ""
     annotations: Sequence[str] = ()
+
+    def check(self) -> None:
+        """See that the cluster answers, before anything is made.
+
+        Raises:
+            InvalidDocument: the kubeconfig file cannot be used.
+            Unavailable: the cluster does not answer.
+        """
+        from bushel.agent.config import BadConfiguration
+        from bushel.agent.executors.kubernetes.access import from_kubeconfig
+        from bushel.agent.executors.kubernetes.api import Api, ApiError
+
+        try:
+            Api(from_kubeconfig(self.kubeconfig)).request("GET", "/version", patience_seconds=0.0)
+        except BadConfiguration as error:
+            raise InvalidDocument([FieldProblem("kubeconfig", str(error).removeprefix("`kubernetes.kubeconfig`: "))]) from error
+        except (ApiError, OSError) as error:
+            raise Unavailable(f"{self.kubeconfig}: {error}", suggestion=f"kubectl --kubeconfig {self.kubeconfig} version") from error
 
     def document(self) -> dict[str, Any]:
         """What the agent is told of it."""
-        return {"kubeconfig": os.path.abspath(self.kubeconfig), "image": self.image, "annotations": list(self.annotations)}
+        return {"kubeconfig": os.path.abspath(self.kubeconfig), "annotations": list(self.annotations)}
 
 
 def local_name() -> str:
@@ -93,6 +111,8 @@ def add(
     folder = home.agents / name
     if (folder / "agent.json").exists():
         raise Conflict(f"the agent of {name} runs here already", suggestion=f"bushel cluster get {name}")
+    if kubernetes:
+        kubernetes.check()
     folder.mkdir(mode=0o700, exist_ok=True)
     key_file = folder / "registration"
     if not key_file.exists():  # the key outlives a crash, so that asking again gives the same cluster and the same token

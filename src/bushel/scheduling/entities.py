@@ -22,7 +22,8 @@ Billing = Literal["on_demand", "spot", "reserved"]
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """`alive`: its agent holds a lease that has not run out and is not parked. `started_count` fences commits. `price` is what
-    it costs beside the others: of clusters that are otherwise as good the cheaper is taken."""
+    it costs beside the others: of clusters that are otherwise as good the cheaper is taken. `containers` and `processes`: whether it runs
+    jobs that name an image, and those that name none; neither ever changes."""
 
     id: int
     name: str
@@ -32,6 +33,7 @@ class Cluster:
     containers: bool = False
     started_count: int = 0
     price: int = 0
+    processes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Obstacle(StrEnum):
     CLUSTER = "cluster"
     LABEL = "label"
     NO_CONTAINERS = "no_containers"
+    NO_PROCESSES = "no_processes"  # it runs what has an image, and this has none
     NO_PLACE = "no_place"  # it names no place at the required topology level
     LOST = "node_lost"
     NO_SUCH_GPU = "no_such_gpu"
@@ -162,6 +163,8 @@ def _constraint_masks(fleet: Fleet, shape: ShapeClass) -> list[tuple[Obstacle, s
         masks.append((Obstacle.LABEL, f"{key}={value}", ~fleet.has_label(key, value)))
     if shape.image:
         of_clusters(Obstacle.NO_CONTAINERS, "", [c.id for c in clusters if not c.containers])
+    elif only := [c.id for c in clusters if not c.processes]:
+        of_clusters(Obstacle.NO_PROCESSES, "", only)
     if wanted.require is not None:
         masks.append((Obstacle.NO_PLACE, wanted.require, fleet.place_numbers(wanted.require) < 0))
     return masks

@@ -83,7 +83,7 @@ def insert(tx: Transaction, site_id: int, name: str, engine: str) -> int | None:
     """The new cluster's id; None if the name is taken. A removed cluster keeps its name: what it ran is still told by it."""
     row = tx.first(
         "insert into clusters (site_id, name, engine, capabilities) values (%s, %s, %s, %s) on conflict (name) do nothing returning id",
-        (site_id, name, engine, Jsonb({"containers": engine == "kubernetes"})),
+        (site_id, name, engine, Jsonb({"containers": engine == "kubernetes", "processes": engine != "kubernetes"})),
     )
     return row["id"] if row else None
 

@@ -16,7 +16,8 @@ from bushel.store.database import Transaction
 _CLUSTERS = """
     select c.id, c.name, s.name as site, c.epoch, c.started_count,
            coalesce(c.lease_expires_at > now() and c.lease_expires_at <> 'infinity', false) as alive,
-           coalesce(c.capabilities ->> 'containers' = 'true', false) as containers
+           coalesce(c.capabilities ->> 'containers' = 'true', false) as containers,
+           coalesce(c.capabilities ->> 'processes' <> 'false', true) as processes
     from clusters c join sites s on s.id = c.site_id where c.removed_at is null
 """
 

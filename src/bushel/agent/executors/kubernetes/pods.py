@@ -55,10 +55,9 @@ exec "$@"
 class PodMaker:
     """Makes requests for the executor, as `bushel.agent.requests.RequestMaker` does for processes."""
 
-    def __init__(self, config: AgentConfig, namespace_prefix: str, image: str) -> None:
+    def __init__(self, config: AgentConfig, namespace_prefix: str) -> None:
         self._config = config
         self._prefix = namespace_prefix
-        self._image = image
 
     def make(
         self,
@@ -75,7 +74,7 @@ class PodMaker:
         Raises:
             CannotRun: Kubernetes, or this agent, has no way to run it.
         """
-        image = attempt["spec"].get("image") or self._image
+        image = attempt["spec"].get("image")
         if not image:
             raise CannotRun("it names no image, and this cluster runs nothing else; give it an `image`")
         if attempt.get("context"):
