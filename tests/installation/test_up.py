@@ -109,6 +109,15 @@ def test_an_option_that_contradicts_what_runs_is_refused(running: Installation) 
     assert "bushel down" in refused.stderr
 
 
+@pytest.mark.parametrize(("name", "value"), [("BUSHEL_RECLAIM", "perhaps"), ("BUSHEL_LEAST_RUN", "soon")])
+def test_a_setting_that_cannot_be_understood_is_refused_before_anything_starts(installation: Installation, name: str, value: str) -> None:
+    """docs/guides/operate.md#stop-nobody-for-others"""
+    installation.environment[name] = value
+    refused = installation.run("up", expect=2)
+    assert f"{name} is '{value}'" in refused.stderr
+    assert not installation.home.supervised()
+
+
 def test_no_secret_is_on_a_command_line_or_readable_by_others(running: Installation) -> None:
     """docs/concepts/guarantees.md#installation"""
     home = running.home

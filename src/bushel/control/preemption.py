@@ -22,12 +22,11 @@ from typing import Any
 from bushel.control.cancel import make_room
 from bushel.control.elements import LockedJob, lock_jobs, write_jobs
 from bushel.control.snapshot import SnapshotKeeper
-from bushel.domain.errors import FieldProblem, InvalidDocument
 from bushel.domain.failpoints import reach
 from bushel.domain.ids import encode_job_id
 from bushel.scheduling.decisions import Eviction, EvictionReason
 from bushel.scheduling.policy import Policy
-from bushel.spec.quantities import duration_seconds
+from bushel.spec.settings import reclaim_settings
 from bushel.store import scheduling as store
 from bushel.store.attempts import AttemptKey
 from bushel.store.database import SCHEDULE, Database
@@ -37,9 +36,6 @@ ACTOR = "controller/schedule"
 
 EVICTIONS_LIMIT = 500
 """Elements that one transaction stops; more only if they give way to one job."""
-
-RECLAIM = "BUSHEL_RECLAIM"
-LEAST_RUN = "BUSHEL_LEAST_RUN"
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +48,8 @@ def live_policy(base: Policy | None = None, environment: Mapping[str, str] = os.
     Raises:
         InvalidDocument: a setting cannot be understood.
     """
-    chosen = environment.get(RECLAIM, "on").strip().lower()
-    if chosen not in ("on", "off"):
-        raise InvalidDocument([FieldProblem(RECLAIM, f"{chosen!r} is neither on nor off", suggestion=f"{RECLAIM}=off")])
-    try:
-        least_seconds = float(duration_seconds(environment.get(LEAST_RUN, "0s")))
-    except ValueError as error:
-        problem = f"{environment[LEAST_RUN]!r} is {error}"
-        raise InvalidDocument([FieldProblem(LEAST_RUN, problem, suggestion=f"{LEAST_RUN}=10m")]) from None
-    return replace(base or Policy(), reclaim=chosen == "on", least_run_seconds=least_seconds)
+    reclaim, least_seconds = reclaim_settings(environment)
+    return replace(base or Policy(), reclaim=reclaim, least_run_seconds=least_seconds)
 
 
 def evict(database: Database, lease: Lease, keeper: SnapshotKeeper, evictions: Sequence[Eviction]) -> int:

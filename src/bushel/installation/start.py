@@ -25,6 +25,7 @@ from bushel.installation.home import DEFAULT_PORT, FIRST_PROJECT, LOOPBACK, Home
 from bushel.installation.parts import last_line
 from bushel.installation.ports import free_port, holder, is_free
 from bushel.installation.supervision import STOP_SECONDS, STOP_TASKS_SECONDS, await_end, send, spawn
+from bushel.spec.settings import reclaim_settings
 
 T = TypeVar("T")
 
@@ -58,10 +59,11 @@ def up(home: Home, wanted: Wanted, tell: Tell = lambda *_: None) -> Settings:
 
     Raises:
         Conflict: something else runs there, or holds the port.
-        InvalidDocument: the options do not go together.
+        InvalidDocument: the options do not go together, or a setting in the environment cannot be understood.
         Unavailable: a part did not start.
     """
     began = time.monotonic()
+    reclaim_settings(os.environ)
     home.make()
     with locked(home.change_lock, wait_seconds=_OWN_CHANGE_SECONDS):
         supervisor = None
