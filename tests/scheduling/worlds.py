@@ -137,8 +137,8 @@ def worlds(draw: st.DrawFn) -> World:
     """Up to three clusters, seven nodes, four queues in a tree, eight jobs of a few shapes; in half of them something runs already."""
     world = World()
     for number in range(1, draw(st.integers(1, 3)) + 1):
-        alive, containers = draw(st.sampled_from(_OFTEN)), draw(st.booleans())
-        world.clusters[number] = Cluster(number, f"c{number}", f"s{(number + 1) // 2}", number, alive, containers)
+        alive, containers, processes = draw(st.sampled_from(_OFTEN)), draw(st.booleans()), draw(st.sampled_from(_OFTEN))
+        world.clusters[number] = Cluster(number, f"c{number}", f"s{(number + 1) // 2}", number, alive, containers, processes=processes)
     for number in range(1, draw(st.sampled_from([7, 5, 3, 1, 0])) + 1):
         ready, cordoned = draw(st.sampled_from(_OFTEN)), not draw(st.sampled_from(_OFTEN))
         cluster = draw(st.sampled_from(sorted(world.clusters)))
