@@ -51,6 +51,7 @@ class Fleet:
         self.unpinned: Integers = np.zeros((0, 0), np.int64)  # model × node: runs whose devices are not known
         self.maintained: dict[int, tuple[tuple[float, float], ...]] = {}  # row → windows, of nodes that have some
         self.touched: list[int] = []
+        self.live: Any = None  # `live.LiveColumns`, once somebody has asked for them
         self.live_tasks: Counter[tuple[int, int, int, str]] = Counter()  # with accelerators: CPU, memory, accelerators, model
         self.labels: dict[str, Integers] = {}
         self.places: dict[str, Integers] = {}
@@ -207,6 +208,8 @@ class Fleet:
             self.remove_attempt(*key)
         self.attempts[key] = attempt
         self._count_live(attempt, 1)
+        if self.live is not None:
+            self.live.changed(key)
         for run in attempt.runs:
             row = self.row_of.get(run.node_id)
             if row is None:
@@ -218,6 +221,8 @@ class Fleet:
         attempt = self.attempts.pop((job_id, index), None)
         if attempt is not None:
             self._count_live(attempt, -1)
+            if self.live is not None:
+                self.live.changed((job_id, index))
         for run in attempt.runs if attempt else ():
             row = self.row_of.get(run.node_id)
             if row is not None:

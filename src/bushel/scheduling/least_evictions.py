@@ -8,7 +8,7 @@ the two, the shortest beginning that makes room is found by halving, and what tu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from bushel.scheduling.feasibility import Choices, Variant
 from bushel.scheduling.fit import Piece, Room
 from bushel.scheduling.fleet import DEVICE_MILLI, Integers, Mask
 from bushel.scheduling.gangs import place_gang
-from bushel.scheduling.victims import Holdings, Victim, without
+from bushel.scheduling.victims import Holdings, Victims, without
 
 EXACT_LIMIT = 64
 """Up to so many are tried one by one against every place."""
@@ -52,8 +52,20 @@ class Claim:
 class Search:
     """For one claim. `room` is what is free, with what comes free anyway."""
 
-    def __init__(self, room: Room, claim: Claim, holdings: Holdings, victims: Sequence[Victim], charges: Charges) -> None:
+    def __init__(self, room: Room, claim: Claim, holdings: Holdings, victims: Victims, charges: Charges) -> None:
         self._room, self._claim, self._holdings, self._victims, self._charges = room, claim, holdings, victims, charges
+
+    @property
+    def holdings(self) -> Holdings:
+        return self._holdings
+
+    def exact(self, gone: Mask) -> bool:
+        """Whether the claim surely does not fit with any one of these back."""
+        first, *others = self._claim.choices
+        if others or self._claim.level is None or int(gone.sum()) <= EXACT_LIMIT:
+            return not others
+        _, totals = self._totals(without(self._room, self._holdings, gone), first.variants[0])
+        return int((totals >= self._claim.wanted[0]).sum()) == 1
 
     def least(self) -> Mask | None:
         """Whom to stop; nobody if it fits without. None: even without all of them it does not fit."""
@@ -63,7 +75,7 @@ class Search:
             return nobody
         if not count or not self.fits(all_of_them):
             return None
-        found = [self._trimmed(self._shortest(order)) for order in (np.arange(count)[:, None].tolist(), self._node_by_node())]
+        found = [self._trimmed(self._shortest(order)) for order in (np.arange(count), self._node_by_node())]
         return min(found, key=self._loss)
 
     def fits(self, gone: Mask) -> bool:
@@ -123,45 +135,39 @@ class Search:
         counts = room.counts(variant, rows)
         return counts, np.bincount(self._places(rows), weights=counts).astype(np.int64)
 
-    def _shortest(self, order: Sequence[Sequence[int]]) -> Mask:
-        """The shortest beginning of `order` that makes room."""
-        low, high = 1, len(order)
+    def _shortest(self, turn: Integers) -> Mask:
+        """The fewest turns that make room; each of the victims goes in its turn."""
+        low, high = 1, int(turn.max()) + 1
         while low < high:
             middle = (low + high) // 2
-            if self.fits(self._mask(order[:middle])):
+            if self.fits(turn < middle):
                 high = middle
             else:
                 low = middle + 1
-        return self._mask(order[:high])
+        return turn < high
 
-    def _mask(self, groups: Sequence[Sequence[int]]) -> Mask:
-        mask = np.zeros(len(self._victims), np.bool_)
-        for group in groups:
-            mask[group] = True
-        return mask
-
-    def _node_by_node(self) -> list[list[int]]:
+    def _node_by_node(self) -> Integers:
         """Those on a node together: first where nobody of a nearer queue stands, then where a task costs the least."""
-        holdings, claim = self._holdings, self._claim
-        everybody = without(self._room, holdings, np.ones(len(self._victims), np.bool_))
-        gains = np.zeros(len(self._room.fleet.ids), np.int64)
+        holdings, claim, victims = self._holdings, self._claim, self._victims
+        everybody = without(self._room, holdings, np.ones(len(victims), np.bool_))
+        count = len(self._room.fleet.ids)
+        gains = np.zeros(count, np.int64)
         for choice in claim.choices:
             for variant in choice.variants:
                 gained = everybody.counts(variant, variant.rows) - self._room.counts(variant, variant.rows)
                 gains[variant.rows] = np.maximum(gains[variant.rows], gained)
-        on: dict[int, list[int]] = {}
-        for who, row in zip(holdings.who.tolist(), holdings.row.tolist(), strict=True):
-            on.setdefault(row, []).append(who)
-        keys: list[tuple[tuple[int, int], float, int]] = []
-        for row, numbers in on.items():
-            if gains[row]:
-                worst = max(self._victims[number].order[:2] for number in numbers)
-                price = sum(self._victims[number].lost_seconds for number in numbers) / int(gains[row])
-                keys.append((worst, price, row))
-        ids = self._room.fleet.ids
-        keys.sort(key=lambda key: (key[0], key[1], int(ids[key[2]])))
-        rest = sorted((row for row in on if not gains[row]), key=lambda row: int(ids[row]))
-        return [on[row] for _, _, row in keys] + [on[row] for row in rest]
+        worst = np.full(count, np.iinfo(np.int64).min)
+        np.maximum.at(worst, holdings.row, victims.nearness[holdings.who])
+        price = np.bincount(holdings.row, weights=victims.lost_seconds[holdings.who], minlength=count) / np.maximum(gains, 1)
+        rows = np.unique(holdings.row)
+        of_use = gains[rows] > 0
+        ids = self._room.fleet.ids[rows]
+        order = np.lexsort((ids, np.where(of_use, price[rows], 0.0), np.where(of_use, worst[rows], 0), ~of_use))
+        turn_of_row = np.zeros(count, np.int64)
+        turn_of_row[rows[order]] = np.arange(len(rows))
+        turn = np.full(len(victims), len(rows))  # what lies on no node that is known goes last
+        np.minimum.at(turn, holdings.who, turn_of_row[holdings.row])
+        return turn
 
     # What is not needed --------------------------------------------------------------------------------------------
 
@@ -252,21 +258,19 @@ class Search:
             return int(able[0])
         place_of = np.full(len(self._room.fleet.ids), -1, np.int64)
         place_of[rows] = place
-        lost = dict.fromkeys(able.tolist(), 0.0)
-        seen: set[tuple[int, int]] = set()
-        for who, row in zip(self._holdings.who.tolist(), self._holdings.row.tolist(), strict=True):
-            at = int(place_of[row])
-            if gone[who] and at in lost and (who, at) not in seen:
-                seen.add((who, at))
-                lost[at] += self._victims[who].lost_seconds + 1.0
-        first = {number: int(self._room.fleet.ids[rows[place == number]].min()) for number in lost}
-        return min(able.tolist(), key=lambda number: (lost[number], first[number]))
+        at = place_of[self._holdings.row]
+        paid = gone[self._holdings.who] & np.isin(at, able)
+        count = len(gone)
+        pairs = np.unique(at[paid] * count + self._holdings.who[paid])  # who lies on several nodes of a place is lost there once
+        lost = np.bincount(pairs // count, weights=self._victims.lost_seconds[pairs % count] + 1.0, minlength=int(able.max()) + 1)
+        first = np.full(int(place.max()) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(first, place, self._room.fleet.ids[rows])
+        return int(able[np.lexsort((first[able], lost[able]))[0]])
 
-    def _loss(self, gone: Mask) -> tuple[int, int, float, int]:
+    def _loss(self, gone: Mask) -> tuple[int, float, int]:
         """Smaller is better: nobody of a nearer queue, then little work, then few."""
-        chosen = [self._victims[number] for number in np.flatnonzero(gone).tolist()]
-        grown, band = max((victim.order[:2] for victim in chosen), default=(0, 0))
-        return (grown, band, sum((victim.lost_seconds for victim in chosen), 0.0), len(chosen))
+        victims = self._victims
+        return int(victims.nearness[gone].max(initial=-(1 << 30))), float(victims.lost_seconds[gone].sum()), int(gone.sum())
 
 
 def _device_counts(variant: Variant, devices: Integers) -> Integers:

@@ -97,6 +97,10 @@ class Lines:
         key = order_key(priority, job_id)
         return sum(self._at(number, key) for number in self.of_queue(queue_id))
 
+    def priority(self, job_id: int) -> int:
+        """Of a job that may start."""
+        return self.where[job_id] & (1 << _PRIORITY_BITS) - 1
+
     def job(self, job_id: int) -> ReadyJob | None:
         """The record that was put, or None when the job may not start."""
         found = self.where.get(job_id)

@@ -12,34 +12,32 @@ keeps the same room until it can start, and does not put back what was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bushel.scheduling.decisions import Eviction, Reservation
+from bushel.scheduling.claims import Claimant, Element, claimants, head_key, lines_with_a_claim, queue_numbers, within
+from bushel.scheduling.decisions import Eviction, EvictionReason, Reservation
 from bushel.scheduling.entities import LiveAttempt
-from bushel.scheduling.fairness.standings import ONE, Job, Standings
-from bushel.scheduling.fairness.standings import Claim as Right
-from bushel.scheduling.feasibility import Choices, Variant, charge_of_counts, choices_of
+from bushel.scheduling.fairness.standings import ONE
+from bushel.scheduling.feasibility import Variant, charge_of_counts, choices_of
 from bushel.scheduling.fit import Piece
-from bushel.scheduling.fleet import Mask
+from bushel.scheduling.fleet import Integers, Mask
 from bushel.scheduling.kernels import tables
 from bushel.scheduling.kernels.mode import twin
-from bushel.scheduling.kernels.serve import allows, key_of_queue
+from bushel.scheduling.kernels.serve import allows, charge
 from bushel.scheduling.least_evictions import Claim, Search
-from bushel.scheduling.lines import job_of_key, priority_of_key
-from bushel.scheduling.quota import charge_of
-from bushel.scheduling.victims import Holdings, Victim, may_be_stopped_at, without
+from bushel.scheduling.live import LiveColumns, live_of
+from bushel.scheduling.quota import GPU_OF_ANY_MODEL, charge_of
+from bushel.scheduling.ranks import Ranks
+from bushel.scheduling.victims import NOBODY, Holdings, Victims, nearness_of, without
 
 if TYPE_CHECKING:
     from bushel.scheduling.pass_over import Pass
 
-
-Element = tuple[int, int]
-"""A job and an index."""
+_NOT_THERE = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,91 +72,52 @@ class Reclaimed:
         return [(eviction.job_id, eviction.index) for eviction in self.evictions]
 
 
-@dataclass(frozen=True, slots=True)
-class _Claimant:
-    """Elements of equal right at the head of a line: one gang, or some single tasks."""
-
-    queue_id: int
-    line: int
-    elements: tuple[tuple[int, int], ...]
-    amounts: dict[str, int]  # of one of them, by what shares are counted in
-    variants: tuple[Variant, ...]
-    claim: Claim
-    right: Right
-
-    @property
-    def core(self) -> bool:
-        """Whether its queue stays within what it is entitled to."""
-        return self.right.rank_above == ONE or self.right.own_below is not None
-
-
 def reclaim(made: Pass) -> Reclaimed:
     """Decide, and keep from the rest of the plan what is claimed."""
-    lines = _lines_with_a_claim(made)
-    return _Reclaim(made).run(lines) if lines else Reclaimed()
-
-
-def _lines_with_a_claim(made: Pass) -> list[int]:
-    """Lines whose head may have one, by a quick look, in the order in which they are served."""
-    table, queues, classes = made.lines, made.ledger.table, made.classes
+    table = made.lines
     left = np.flatnonzero((table.position < table.length) & (table.cause != tables.NO_NODE))
-    if not len(left) or not made.fleet.attempts:
-        return []
-    number = np.array([made.ledger.number[queue_id] for queue_id in made.snapshot.lines.queue_ids[left].tolist()], np.int64)
-    needs, own, entitled = classes.needs[table.klass[left], :-1], queues.own[number, :-1], queues.entitled[number, :-1]
-    core = ((needs == 0) | (own + needs <= entitled)).all(axis=1)
-    alone = ((needs == 0) | (needs <= entitled)).all(axis=1)
-    idle = (own == 0).all(axis=1) & ((needs == 0) | (entitled > 0)).all(axis=1)
-    elastic = np.array([_is_elastic(made, line) for line in left.tolist()])
-    beyond = bool((queues.own[:, :-1] > queues.entitled[:, :-1]).any())
-    stops = any(attempt.stopping for attempt in made.fleet.attempts.values()) if (core | idle | elastic).any() else False
-    found: list[tuple[int, int, int, int]] = []
-    for at, line in enumerate(left.tolist()):
-        key = int(table.pool[tables.KEY, table.start[line] + table.position[line]])
-        others = (core[at] or idle[at] or elastic[at]) and (beyond or stops or not table.cause[line])
-        if others or (alone[at] and _has_lower(made, int(made.snapshot.lines.queue_ids[line]), priority_of_key(key))):
-            rank = int(twin(key_of_queue)(queues, classes, int(number[at]), int(table.klass[line])))
-            found.append((rank, int(number[at]), key, line))
-    return [line for *_, line in sorted(found)]
-
-
-def _is_elastic(made: Pass, line: int) -> bool:
-    shape = made.snapshot.lines.shapes.shapes[made.lines.klass[line]]
-    return any(group.min_count < group.count for group in shape.groups)
-
-
-def _has_lower(made: Pass, queue_id: int, priority: int) -> bool:
-    return any(attempt.priority < priority for attempt in made.snapshot.queues.attempts.get(queue_id, {}).values())
+    if not len(left):
+        return Reclaimed()
+    live = live_of(made.fleet)
+    lines = lines_with_a_claim(made, left, live)
+    return _Reclaim(made, live).run(lines) if lines else Reclaimed()
 
 
 class _Reclaim:
-    def __init__(self, made: Pass) -> None:
-        self._made = made
-        self._fleet = made.fleet
-        self._live = made.fleet.attempts
-        self._gone = [attempt for attempt in self._live.values() if attempt.stopping]
-        self._standings = self._stand()
-        self._room = without(made.room, Holdings(self._fleet, self._gone), np.ones(len(self._gone), np.bool_))
+    def __init__(self, made: Pass, live: LiveColumns) -> None:
+        self._made, self._live, self._fleet = made, live, made.fleet
+        self._slots = np.flatnonzero(live.alive)  # what runs, in the order of its names
+        self._slots = self._slots[np.lexsort((live.index[self._slots], live.job[self._slots]))]
+        self._queue = queue_numbers(made, live.queue_id[self._slots])
+        self._charges_of = live.charges(self._slots)
+        self._evicted = live.stopping[self._slots].copy()
+        gone = np.flatnonzero(self._evicted)
+        self._room = without(made.room, live.holdings(self._slots[gone]), np.ones(len(gone), np.bool_))
         self._ledger = made.ledger.copy()
-        for attempt in self._gone:
-            self._ledger.take(attempt.queue_id, charge_of(attempt.runs), -1)
-        self._known: tuple[object, list[Victim], Holdings] | None = None
+        self._release(self._ledger.table, self._queue[gone], self._charges_of[:, gone])
+        self._counted = np.ones(len(made.ledger.columns), np.int64)  # "gpu" is counted only if some queue names it
+        self._counted[-1] = GPU_OF_ANY_MODEL in made.shares.columns
+        self._ranks = self._stand()
+        self._known: tuple[object, Victims, Holdings] | None = None
+        self._failed: dict[tuple[int, int], int] = {}
+        self._grants: list[tuple[Claimant, bool]] = []
         self._result = Reclaimed()
 
-    def run(self, lines: Sequence[int]) -> Reclaimed:
+    def run(self, lines: list[int]) -> Reclaimed:
         for line in lines:
-            claimants = () if self._comes_later(line) else self._claimants(line)
-            for claimant in claimants:
+            offered = () if self._comes_later(line) else claimants(self._made, self._ranks, self._counted, line)
+            for claimant in offered:
                 if not self._serve(claimant):
                     break
+        self._result.certain = bool(self._result.evictions) and self._is_certain()
         return self._result
 
     def _comes_later(self, line: int) -> bool:
         """Whether something of its own queue that goes before it can start in its turn."""
         made, table = self._made, self._made.lines
-        mine = self._head_key(line)
+        mine = head_key(made, line)
         for other in made.snapshot.lines.of_queue(int(made.snapshot.lines.queue_ids[line])):
-            if other != line and table.position[other] < table.length[other] and not table.cause[other] and self._head_key(other) < mine:
+            if other != line and table.position[other] < table.length[other] and not table.cause[other] and head_key(made, other) < mine:
                 shape = made.snapshot.lines.shapes.shapes[table.klass[other]]
                 excluded = made.pending.excluded(*made.head(other))
                 claim = Claim(choices_of(self._fleet, shape), shape.constraints, shape.task_count == 1, 1, excluded)
@@ -166,102 +125,34 @@ class _Reclaim:
                     return True
         return False
 
-    def _head_key(self, line: int) -> int:
-        table = self._made.lines
-        return int(table.pool[tables.KEY, table.start[line] + table.position[line]])
-
     # Who stands where ----------------------------------------------------------------------------------------------
 
-    def _stand(self) -> Standings:
+    def _stand(self) -> Ranks:
         """Of what runs, without what stops, and with what this plan starts."""
-        made, rows = self._made, self._made.shares.rows
-        running = [
-            Job((live.job_id, live.index), live.queue_id, self._counted(charge_of(live.runs)), live.priority, live.started_seconds)
-            for live in self._live.values()
-            if not live.stopping and live.queue_id in rows
-        ]
-        for start in made.starts():
-            name, amounts = (start.job_id, start.index), self._counted(charge_of(start.runs))
-            running.append(Job(name, start.queue_id, amounts, self._priority(start.job_id), made.now_seconds))
-        return Standings(made.shares, running)
-
-    def _counted(self, amounts: dict[str, int]) -> dict[str, int]:
-        columns = self._made.shares.columns
-        return {name: amount for name, amount in amounts.items() if amount and name in columns}
-
-    def _priority(self, job_id: int) -> int:
-        job = self._made.snapshot.lines.job(job_id)
-        return job.priority if job else 500
-
-    def _claimants(self, line: int) -> Iterator[_Claimant]:
-        """What is left of a line, from its head, as long as it has a right; the next is asked for when the one before was served."""
-        made, table = self._made, self._made.lines
-        shape = made.snapshot.lines.shapes.shapes[table.klass[line]]
-        queue_id = int(made.snapshot.lines.queue_ids[line])
-        if queue_id not in made.shares.rows:
-            return
-        choices = choices_of(self._fleet, shape)
-        apart = shape.task_count == 1
-        variants = [tuple(choice.variants[min(way, len(choice.variants) - 1)] for choice in choices) for way in _ways(choices)]
-        position, taken = int(table.position[line]), int(table.taken[line])
-        while position < table.length[line]:
-            at = int(table.start[line]) + position
-            key = int(table.pool[tables.KEY, at])
-            for ways in variants:
-                amounts = self._counted(charge_of_counts(ways, [choice.group.min_count for choice in choices]))
-                job_id, index = job_of_key(key), made.pending.index(job_of_key(key), taken)
-                right = self._standings.may_claim(Job((job_id, index), queue_id, amounts, priority_of_key(key)))
-                if right.rank_above is not None or right.own_below is not None:
-                    break
-            else:
-                return
-            excluded = made.pending.excluded(job_id, index)
-            elements = [(job_id, index)]
-            if apart and not excluded:
-                elements = self._equals(line, position, taken, max(1, self._standings.core_room(queue_id, amounts, priority_of_key(key))))
-            only = tuple(Choices(choice.group, ((way,),)) for choice, way in zip(choices, ways, strict=True))
-            claim = Claim(only, shape.constraints, apart, len(elements), excluded)
-            before = int(table.position[line]), int(table.taken[line])
-            yield _Claimant(queue_id, line, tuple(elements), amounts, ways, claim, right)
-            if before != (int(table.position[line]), int(table.taken[line])):
-                position, taken = int(table.position[line]), int(table.taken[line])
-                continue
-            for _ in elements:
-                taken += 1
-                if taken >= table.pool[tables.STARTABLE, int(table.start[line]) + position]:
-                    position, taken = position + 1, 0
-
-    def _equals(self, line: int, position: int, taken: int, most: int) -> list[tuple[int, int]]:
-        """Elements from here on that are of the same priority and avoid no nodes."""
-        made, table = self._made, self._made.lines
-        found: list[tuple[int, int]] = []
-        priority = None
-        while position < table.length[line] and len(found) < most:
-            at = int(table.start[line]) + position
-            key = int(table.pool[tables.KEY, at])
-            avoids = int(table.pool[tables.FLAGS, at]) & tables.AVOIDS_NODES
-            if priority not in (None, priority_of_key(key)) or (avoids and found):
-                break
-            priority = priority_of_key(key)
-            job_id = job_of_key(key)
-            while taken < table.pool[tables.STARTABLE, at] and len(found) < most:
-                found.append((job_id, made.pending.index(job_id, taken)))
-                taken += 1
-                if avoids:
-                    return found
-            position, taken = position + 1, 0
-        return found
+        made, live, slots = self._made, self._live, self._slots
+        known = np.array([queue_id in made.shares.rows for queue_id in made.ledger.ids], np.bool_)
+        queue = np.where(self._evicted | ~known[self._queue], -1, self._queue)
+        jobs, indices, queues, amounts = made.started()
+        priorities = np.array([made.snapshot.lines.priority(job_id) for job_id in jobs.tolist()], np.int64)
+        return Ranks(
+            np.concatenate([queue, queues]),
+            np.concatenate([live.priority[slots], priorities]),
+            np.concatenate([live.started[slots], np.full(len(jobs), made.now_seconds)]),
+            (np.concatenate([live.job[slots], jobs]), np.concatenate([live.index[slots], indices])),
+            np.concatenate([self._charges_of, amounts], axis=1) * self._counted[:, None],
+            made.ledger.table.entitled,
+        )
 
     # One claim -----------------------------------------------------------------------------------------------------
 
-    def _serve(self, claimant: _Claimant) -> bool:
-        """Make room for a claim, or for as much of it as there is. False: nothing more of its line."""
+    def _serve(self, claimant: Claimant) -> bool:
+        """Start it, make room for it, or for as much of it as there is. False: nothing more of its line."""
         if self._made.lines.cause[claimant.line] == 0 and self._fits_now(claimant.queue_id, replace(claimant.claim, count=1)):
             return self._start(claimant)
+        if self._fails_as_before(claimant):
+            return False
         victims, holdings = self._victims(claimant)
-        if not self._made.barred.refused.isdisjoint(claimant.elements):
-            victims, holdings = [], Holdings(self._fleet, [])
-        charges = partial(self._charges, claimant.queue_id, victims, {})
+        charges = self._charges(self._ledger.number[claimant.queue_id], victims)
 
         def search(count: int) -> Search:
             return Search(self._room, replace(claimant.claim, count=count), holdings, victims, charges)
@@ -269,12 +160,28 @@ class _Reclaim:
         count = self._most(claimant, search, len(victims))
         gone = search(count).least() if count else None
         if gone is None:
+            self._note_failure(claimant)
             return False
         self._grant(claimant, claimant.elements[:count], search(count), gone, victims)
         return count == claimant.claim.count
 
+    def _fails_as_before(self, claimant: Claimant) -> bool:
+        """Whether one of its class has failed that might take from as many, and was held back by no quota."""
+        above = claimant.right.rank_above
+        failed = self._failed.get((int(self._made.lines.klass[claimant.line]), claimant.priority))
+        return failed is not None and above is not None and claimant.right.own_below is None and above >= failed
+
+    def _note_failure(self, claimant: Claimant) -> None:
+        queue, above = self._ledger.number[claimant.queue_id], claimant.right.rank_above
+        if claimant.claim.excluded or above is None or not twin(allows)(self._ledger.table, queue, claimant.needs, 1):
+            return
+        mine = self._ranks.runs & (self._ranks.queue == queue) & (self._ranks.rank > ONE)
+        if not mine.any() and self._made.barred.refused.isdisjoint(claimant.elements):
+            name = int(self._made.lines.klass[claimant.line]), claimant.priority
+            self._failed[name] = min(above, self._failed.get(name, above))
+
     @staticmethod
-    def _most(claimant: _Claimant, search: Callable[[int], Search], victims: int) -> int:
+    def _most(claimant: Claimant, search: Callable[[int], Search], victims: int) -> int:
         """How much of the claim fits if all give way."""
         everybody = np.ones(victims, np.bool_)
         low, high = 0, claimant.claim.count
@@ -286,17 +193,17 @@ class _Reclaim:
                 high = middle - 1
         return low
 
-    def _start(self, claimant: _Claimant) -> bool:
+    def _start(self, claimant: Claimant) -> bool:
         """Now, from what is free. What else of its line was to be claimed with it is looked at again."""
-        made = self._made
-        start = made.start_head(claimant.line)
-        if start is None:
+        made, (job_id, index) = self._made, claimant.elements[0]
+        runs = made.start_head(claimant.line)
+        if not runs:
             return False
-        holds = Holdings(self._fleet, [LiveAttempt(start.job_id, start.index, start.queue_id, start.runs)])
+        holds = Holdings(self._fleet, [LiveAttempt(job_id, index, claimant.queue_id, runs)])
         self._room = without(self._room, holds, np.ones(1, np.bool_), sign=-1)
-        self._ledger.take(start.queue_id, charge_of(start.runs), 1)
-        amounts = self._counted(charge_of(start.runs))
-        self._standings.start(Job((start.job_id, start.index), start.queue_id, amounts, self._priority(start.job_id), made.now_seconds))
+        needs, queue = self._ledger.needs(charge_of(runs)), self._ledger.number[claimant.queue_id]
+        twin(charge)(self._ledger.table, queue, needs, 1)
+        self._ranks.start(queue, needs * self._counted, claimant.priority)
         return True
 
     def _fits_now(self, queue_id: int, claim: Claim) -> bool:
@@ -305,104 +212,148 @@ class _Reclaim:
         def allowed(_: Mask, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
             return self._made.ledger.allows(queue_id, charge_of_counts(variants, counts))
 
-        return Search(without(self._made.room, nobody, np.zeros(0, np.bool_)), claim, nobody, (), allowed).fits(np.zeros(0, np.bool_))
+        return Search(without(self._made.room, nobody, np.zeros(0, np.bool_)), claim, nobody, NOBODY, allowed).fits(np.zeros(0, np.bool_))
 
-    def _victims(self, claimant: _Claimant) -> tuple[list[Victim], Holdings]:
+    def _victims(self, claimant: Claimant) -> tuple[Victims, Holdings]:
         """Who may be stopped for it, the first to give way first."""
-        right = claimant.right
-        own = claimant.queue_id if right.own_below is not None else None
-        name = right.rank_above, own, right.own_below, claimant.queue_id, len(self._result.evictions), len(self._result.reservations)
+        made, live, ranks, right = self._made, self._live, self._ranks, claimant.right
+        if made.barred.everybody or not made.barred.refused.isdisjoint(claimant.elements):
+            return NOBODY, Holdings(self._fleet, [])
+        queue = self._ledger.number[claimant.queue_id]
+        name = right, queue if right.own_below is not None or (ranks.queue == queue).any() else -1, len(self._result.evictions)
         if self._known is not None and self._known[0] == name:
             return self._known[1], self._known[2]
-        found: list[Victim] = []
+        count = len(self._slots)
+        chosen = np.zeros(count, np.bool_)
         if right.rank_above is not None:
-            for job in self._standings.bonus(claimant.queue_id, right.rank_above):
-                self._add(found, self._live.get(job.id), self._standings.rank_of(job), own=False)
-        for attempt in self._made.snapshot.queues.attempts.get(claimant.queue_id, {}).values() if own is not None else ():
-            if attempt.priority < (right.own_below or 0):
-                self._add(found, attempt, 0, own=True)
-        found.sort(key=lambda victim: victim.order)
-        holdings = Holdings(self._fleet, [victim.attempt for victim in found])
-        self._known = name, found, holdings
-        return found, holdings
+            others = ranks.bonus(queue, right.rank_above)
+            chosen[others[others < count]] = True
+        own = np.zeros(count, np.bool_)
+        if right.own_below is not None:
+            own = (self._queue == queue) & (live.priority[self._slots] < right.own_below)
+        chosen = self._may_be_stopped((chosen | own) & ~self._evicted)
+        numbers = np.flatnonzero(chosen)
+        slots = self._slots[numbers]
+        lost = np.maximum(0.0, made.now_seconds - live.saved[slots]) * live.tasks[slots].astype(np.float64)
+        nearness = nearness_of(ranks.rank[numbers], own[numbers], live.grown[slots])
+        order = np.lexsort((live.index[slots], live.job[slots], lost, nearness))
+        numbers, slots, lost, nearness = numbers[order], slots[order], lost[order], nearness[order]
+        victims = Victims(numbers, nearness, lost, own[numbers], live.grown[slots], self._queue[numbers], self._charges_of[:, numbers])
+        holdings = live.holdings(slots)
+        self._known = name, victims, holdings
+        return victims, holdings
 
-    def _add(self, found: list[Victim], attempt: LiveAttempt | None, rank: int, *, own: bool) -> None:
-        barred = self._made.barred
-        if attempt is None or barred.everybody or (attempt.job_id, attempt.index) in barred.spared:
-            return
-        if (attempt.job_id, attempt.index) in self._stopped():
-            return
-        moment = may_be_stopped_at(attempt, self._made.policy)
-        if moment is None:
-            return
-        if moment > self._made.now_seconds:
-            until = self._result.until_seconds
-            self._result.until_seconds = moment if until is None else min(until, moment)
-        else:
-            found.append(Victim.of(attempt, rank, own, self._made.now_seconds))
+    def _may_be_stopped(self, chosen: Mask) -> Mask:
+        """Nobody who may not run again, has not run as long as it was promised, or whose job was stopped as often as may be."""
+        made, live, slots = self._made, self._live, self._slots
+        chosen = chosen & live.preemptible[slots] & (live.preemptions[slots] < made.policy.preemptions_limit)
+        if made.barred.spared:
+            names = zip(live.job[slots].tolist(), live.index[slots].tolist(), strict=True)
+            chosen &= ~np.array([name in made.barred.spared for name in names], np.bool_)
+        moments = live.started[slots] + np.maximum(live.least[slots], made.policy.least_run_seconds)
+        later = chosen & (moments > made.now_seconds)
+        if later.any():
+            until = float(moments[later].min())
+            self._result.until_seconds = until if self._result.until_seconds is None else min(until, self._result.until_seconds)
+        return chosen & ~later
 
-    def _stopped(self) -> set[tuple[int, int]]:
-        return {(eviction.job_id, eviction.index) for eviction in self._result.evictions}
+    def _charges(self, queue: int, victims: Victims) -> Callable[[Mask, tuple[Variant, ...], tuple[int, ...]], bool]:
+        """Whether every ceiling has room for the claim once some are gone."""
+        known: dict[bytes, bool] = {}
 
-    def _charges(
-        self,
-        queue_id: int,
-        victims: list[Victim],
-        known: dict[object, bool],
-        gone: Mask,
-        variants: tuple[Variant, ...],
-        counts: tuple[int, ...],
-    ) -> bool:
-        """Whether every ceiling has room for the claim once these are gone."""
-        number, needs = self._ledger.number[queue_id], self._ledger.needs(charge_of_counts(variants, counts))
-        name = needs.tobytes()
-        if name not in known:
-            known[name] = bool(twin(allows)(self._ledger.table, number, needs, 1))
-        if known[name] or not gone.any():
-            return known[name]
-        after = self._ledger.copy()
-        for victim in (victims[at] for at in np.flatnonzero(gone).tolist()):
-            after.take(victim.attempt.queue_id, charge_of(victim.attempt.runs), -1)
-        return bool(twin(allows)(after.table, number, needs, 1))
+        def allowed(gone: Mask, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
+            needs = self._ledger.needs(charge_of_counts(variants, counts))
+            name = needs.tobytes()
+            if name not in known:
+                known[name] = bool(twin(allows)(self._ledger.table, queue, needs, 1))
+            if known[name] or not gone.any():
+                return known[name]
+            after = self._ledger.copy().table
+            self._release(after, victims.queues[gone], victims.amounts[:, gone])
+            return bool(twin(allows)(after, queue, needs, 1))
 
-    def _grant(self, claimant: _Claimant, elements: tuple[tuple[int, int], ...], search: Search, gone: Mask, victims: list[Victim]) -> None:
-        made = self._made
-        self._room, pieces = search.placed(gone)
-        on = self._by_row(elements, pieces, claimant.claim.apart)
-        chosen = [victims[at] for at in np.flatnonzero(gone).tolist()]
-        if chosen and not claimant.core:
-            self._result.beyond += elements
-        for victim in chosen:
-            attempt = victim.attempt
-            rows = [self._fleet.row_of.get(run.node_id, -1) for run in attempt.runs]
-            for_job = min((on[row] for row in rows if row in on), default=0)
-            self._result.evictions.append(
-                Eviction(attempt.job_id, attempt.index, victim.reason, elements[for_job][0], claimant.queue_id, victim.lost_seconds)
-            )
-            self._standings.stop((attempt.job_id, attempt.index))
-            self._ledger.take(attempt.queue_id, charge_of(attempt.runs), -1)
-        for piece in (piece for group in pieces for piece in group):
-            made.room.withhold(piece)
-        amounts = charge_of_counts(claimant.variants, [choice.group.min_count for choice in claimant.claim.choices])
-        for number, (job_id, index) in enumerate(elements):
-            nodes = sorted({int(self._fleet.ids[row]) for row, first in on.items() if first == number or not claimant.claim.apart})
-            self._result.reservations.append(Reservation(job_id, index, made.now_seconds, tuple(nodes)))
-            priority = self._priority(job_id)
-            self._standings.start(Job((job_id, index), claimant.queue_id, claimant.amounts, priority, made.now_seconds))
-        self._ledger.take(claimant.queue_id, amounts, len(elements))
-        made.ledger.take(claimant.queue_id, amounts, len(elements))
-        made.lines.cause[claimant.line] = tables.NO_ROOM
+        return allowed
 
     @staticmethod
-    def _by_row(elements: tuple[tuple[int, int], ...], pieces: tuple[tuple[Piece, ...], ...], apart: bool) -> dict[int, int]:
+    def _release(table: tables.Queues, queues: Integers, amounts: Integers) -> None:
+        """Of each of these queues what is given, side by side."""
+        named, place = np.unique(queues, return_inverse=True)
+        sums = np.zeros((len(named), len(amounts)), np.int64)
+        np.add.at(sums, place, amounts.T)
+        for queue, needs in zip(named.tolist(), sums, strict=True):
+            twin(charge)(table, queue, needs, -1)
+
+    def _grant(self, claimant: Claimant, elements: tuple[Element, ...], search: Search, gone: Mask, victims: Victims) -> None:
+        made, queue = self._made, self._ledger.number[claimant.queue_id]
+        numbers, holdings = victims.slots[gone], search.holdings
+        self._room, groups = search.placed(gone)
+        pieces = [piece for group in groups for piece in group]
+        first_of_row = self._by_row(len(elements), pieces, claimant.claim.apart)
+        self._evict(claimant, elements, victims, gone, self._for_whom(holdings, len(victims), first_of_row)[gone])
+        self._ranks.stop(numbers[self._ranks.runs[numbers]])
+        self._evicted[numbers] = True
+        self._release(self._ledger.table, victims.queues[gone], victims.amounts[:, gone])
+        for piece in pieces:
+            made.room.withhold(piece)
+        rows = np.unique([piece.row for piece in pieces])
+        for number, (job_id, index) in enumerate(elements):
+            mine = rows[first_of_row[rows] == number] if claimant.claim.apart else rows
+            nodes = tuple(sorted(self._fleet.ids[mine].tolist()))
+            self._result.reservations.append(Reservation(job_id, index, made.now_seconds, nodes))
+        self._ranks.start(queue, claimant.needs * self._counted, claimant.priority, len(elements))
+        twin(charge)(self._ledger.table, queue, claimant.needs, len(elements))
+        twin(charge)(made.ledger.table, queue, claimant.needs, len(elements))
+        made.lines.cause[claimant.line] = tables.NO_ROOM
+        if gone.any():
+            self._grants.append((claimant, search.exact(gone) and not victims.grown[gone].any()))
+            self._result.beyond += () if claimant.core else elements
+
+    def _evict(self, claimant: Claimant, elements: tuple[Element, ...], victims: Victims, gone: Mask, whom: Integers) -> None:
+        live, slots = self._live, self._slots[victims.slots[gone]]
+        own, grown = victims.own[gone].tolist(), victims.grown[gone].tolist()
+        priority, growth, taking = EvictionReason.PRIORITY, EvictionReason.GROWTH, EvictionReason.RECLAIM
+        reasons = [priority if mine else growth if large else taking for mine, large in zip(own, grown, strict=True)]
+        columns = live.job[slots].tolist(), live.index[slots].tolist(), reasons, whom.tolist(), victims.lost_seconds[gone].tolist()
+        self._result.evictions += [
+            Eviction(job_id, index, reason, elements[number][0], claimant.queue_id, lost)
+            for job_id, index, reason, number, lost in zip(*columns, strict=True)
+        ]
+
+    def _by_row(self, elements: int, pieces: list[Piece], apart: bool) -> Integers:
         """For each node the number of the first element that goes there."""
-        on: dict[int, int] = {}
+        on = np.full(len(self._fleet.ids), _NOT_THERE)
         number = 0
-        for piece in (piece for group in pieces for piece in group):
-            on.setdefault(piece.row, min(number, len(elements) - 1) if apart else 0)
+        for piece in pieces:
+            on[piece.row] = min(int(on[piece.row]), min(number, elements - 1) if apart else 0)
             number += piece.tasks
         return on
 
+    @staticmethod
+    def _for_whom(holdings: Holdings, count: int, first_of_row: Integers) -> Integers:
+        """For each victim the number of the element that gets a place of it; of those that free only a quota, the first."""
+        whom = np.full(count, _NOT_THERE)
+        np.minimum.at(whom, holdings.who, first_of_row[holdings.row])
+        return np.where(whom == _NOT_THERE, 0, whom)
 
-def _ways(choices: tuple[Choices, ...]) -> range:
-    return range(max((len(choice.variants) for choice in choices), default=0)) if all(choice.variants for choice in choices) else range(0)
+    # Whether it is of use ------------------------------------------------------------------------------------------
+
+    def _is_certain(self) -> bool:
+        """Whether the next plan plainly starts the claimant, and so can put nobody back where it was: one claim, of one group, within
+        what its queue is entitled to, from other queues, with nobody who stops for no need; and nothing goes before it."""
+        if len(self._grants) != 1 or not self._grants[0][1]:
+            return False
+        claimant, made, table = self._grants[0][0], self._made, self._made.lines
+        group = claimant.claim.choices[0].group
+        if (
+            len(claimant.claim.choices) > 1
+            or group.count > group.min_count
+            or claimant.claim.excluded
+            or claimant.right.own_below is not None
+        ):
+            return False
+        left = np.flatnonzero((table.position < table.length) & (table.cause != tables.NO_NODE))
+        left = left[left != claimant.line]
+        queues = np.array([made.ledger.number[queue_id] for queue_id in made.snapshot.lines.queue_ids[left].tolist()], np.int64)
+        before = made.snapshot.lines.queue_ids[left] == claimant.queue_id
+        keys = table.pool[tables.KEY, table.start[left] + table.position[left]]
+        return not (within(made, left, queues, self._ledger.table.own).any() or (keys[before] < head_key(made, claimant.line)).any())

@@ -1,7 +1,6 @@
-"""Who may be stopped for others, in which order, and what comes free by it.
+"""In which order elements give way to others, and what comes free by it.
 
-Guarantees: nobody is stopped who may not run again, who has not run as long as it was promised, or whose job was stopped for others as
-often as the policy allows; an element is stopped whole. Elements that hold more than their minimum give way first, then those
+Guarantees: an element is stopped whole. Elements that hold more than their minimum give way first, then those
 of queues farthest beyond their entitlement, counted in whole entitlements, and among these the ones that lose the least work: the
 seconds since the last checkpoint, or since the start, times the tasks.
 """
@@ -12,42 +11,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bushel.domain.resources import GPU_PREFIX
-from bushel.scheduling.decisions import EvictionReason
 from bushel.scheduling.entities import LiveAttempt, Run
 from bushel.scheduling.fairness.standings import ONE
 from bushel.scheduling.fit import Room
-from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers, Mask
-from bushel.scheduling.policy import Policy
+from bushel.scheduling.fleet import DEVICE_MILLI, Devices, Fleet, Integers, Mask
 
 _BANDS = 64
 """Beyond so many entitlements all queues are alike."""
 
 
 @dataclass(frozen=True, slots=True)
-class Victim:
-    """One that may be stopped. `order`: smaller gives way first."""
+class Victims:
+    """Those that may be stopped, side by side, the first to give way first. `slots` are their numbers among those that run.
 
-    attempt: LiveAttempt
-    reason: EvictionReason
-    lost_seconds: float
-    order: tuple[int, int, float, int, int]
+    `nearness`: who may go only after all others are of a larger one. `queues` are numbers of the ledger, `amounts` its columns.
+    """
 
-    @classmethod
-    def of(cls, attempt: LiveAttempt, rank: int, own: bool, now_seconds: float) -> Victim:
-        grown = above_minimum(attempt)
-        reason = EvictionReason.PRIORITY if own else EvictionReason.GROWTH if grown else EvictionReason.RECLAIM
-        lost = lost_seconds(attempt, now_seconds)
-        band = min(rank // ONE, _BANDS) if not own else 0
-        return cls(attempt, reason, lost, (not grown, -band, lost, attempt.job_id, attempt.index))
+    slots: Integers
+    nearness: Integers
+    lost_seconds: npt.NDArray[np.float64]
+    own: Mask  # of the claimant's own queue
+    grown: Mask  # some group has more tasks than it needs
+    queues: Integers
+    amounts: Integers
+
+    def __len__(self) -> int:
+        return len(self.slots)
 
 
-def lost_seconds(attempt: LiveAttempt, now_seconds: float) -> float:
-    """Work that is done again, in seconds of a task."""
-    tasks = sum(run.stop - run.first for run in attempt.runs)
-    saved = max(attempt.started_seconds, attempt.checkpoint_seconds or 0.0)
-    return max(0.0, now_seconds - saved) * tasks
+_NONE, _NOT = np.zeros(0, np.int64), np.zeros(0, np.bool_)
+NOBODY = Victims(_NONE, _NONE, np.zeros(0, np.float64), _NOT, _NOT, _NONE, np.zeros((0, 0), np.int64))
+
+
+def nearness_of(rank: Integers, own: Mask, grown: Mask) -> Integers:
+    """Those that are larger than they need be are the farthest, then those of the highest rank, in whole entitlements."""
+    band = np.where(own, 0, np.minimum(rank // ONE, _BANDS))
+    return np.where(grown, 0, 2 * _BANDS) - band
 
 
 def above_minimum(attempt: LiveAttempt) -> bool:
@@ -59,13 +61,6 @@ def above_minimum(attempt: LiveAttempt) -> bool:
     for run in attempt.runs:
         placed[run.group] = placed.get(run.group, 0) + run.stop - run.first
     return any(count > least.get(name, count) for name, count in placed.items())
-
-
-def may_be_stopped_at(attempt: LiveAttempt, policy: Policy) -> float | None:
-    """From when on it may be stopped for others, in seconds since 1970. None: never."""
-    if attempt.stopping or not attempt.preemptible or attempt.preemptions >= policy.preemptions_limit:
-        return None
-    return attempt.started_seconds + max(attempt.least_seconds, policy.least_run_seconds)
 
 
 class Holdings:
@@ -85,13 +80,21 @@ class Holdings:
         self.who: Integers = np.array([number for number, _ in at], np.int64)
         self.row: Integers = np.array([row for _, row in at], np.int64)
         self.amounts: Integers = np.zeros((len(fleet.column_of), len(at)), np.int64)
-        self.parts: Integers = np.zeros((len(fleet.model_of), len(at), fleet.devices_used.shape[2]), np.int64)
+        self.parts: Devices = np.zeros((len(fleet.model_of), len(at), fleet.devices_used.shape[2]), np.int64)
         if amounts:
             columns = np.array(amounts, np.int64).T
             np.add.at(self.amounts, (columns[0], columns[1]), columns[2])
         if parts:
             columns = np.array(parts, np.int64).T
             np.add.at(self.parts, (columns[0], columns[1], columns[2]), columns[3])
+
+    @classmethod
+    def of_columns(
+        cls, fleet: Fleet, who: Integers, row: Integers, amounts: Integers, parts: Devices, unpinned: list[tuple[int, int, int]]
+    ) -> Holdings:
+        made = object.__new__(cls)
+        made.fleet, made.who, made.row, made.amounts, made.parts, made.unpinned = fleet, who, row, amounts, parts, unpinned
+        return made
 
     def _add(
         self, run: Run, entry: int, number: int, row: int, amounts: list[tuple[int, int, int]], parts: list[tuple[int, int, int, int]]
@@ -116,13 +119,15 @@ def without(room: Room, holdings: Holdings, gone: Mask, sign: int = 1) -> Room:
     free, devices = room.free.copy(), nodes.devices.astype(np.int64)
     entries = gone[holdings.who] if len(holdings.who) else np.zeros(0, np.bool_)
     rows = holdings.row[entries]
-    np.add.at(free.T, rows, sign * holdings.amounts[:, entries].T)
-    for model in range(len(devices)):
-        np.add.at(devices[model], rows, sign * holdings.parts[model, entries])
+    for column, amounts in zip(free, holdings.amounts, strict=True):
+        np.add.at(column, rows, sign * amounts[entries])
+    for of_model, parts in zip(devices, holdings.parts, strict=True):
+        for device in range(of_model.shape[1]):
+            np.add.at(of_model[:, device], rows, sign * parts[entries, device].astype(np.int64))
     _release_unpinned(fleet, holdings, gone, devices)
     np.clip(devices, 0, DEVICE_MILLI, out=devices)
     score = nodes.score.copy()
-    touched = np.unique(rows)
+    touched = np.flatnonzero(np.bincount(rows, minlength=len(score)))
     score[touched] = (free[:, touched] * nodes.scale[:, None]).astype(np.int64).sum(axis=0)
     kept = nodes._replace(free=free, devices=devices.astype(np.int16), closed=room.closed.copy(), score=score)
     return Room(fleet, kept)

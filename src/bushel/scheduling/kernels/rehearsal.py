@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from bushel.domain.job import Constraints, GroupShape
 from bushel.domain.resources import ResourceRequest
-from bushel.scheduling.entities import Cluster, Node, Queue, ReadyJob, ShapeClass
+from bushel.scheduling.entities import Cluster, LiveAttempt, Node, Queue, ReadyJob, Run, ShapeClass
 from bushel.scheduling.kernels.mode import using
 from bushel.scheduling.plan import Policy, plan
 from bushel.scheduling.snapshot import Snapshot
@@ -25,6 +25,9 @@ def rehearse() -> None:
         plan(snapshot, _NOW, Policy(patience_seconds=1e9))
         snapshot.put_queue(Queue(3, "c", 1, guarantee={"cpu": 1000}, lending={"cpu": 0}))
         plan(snapshot, _NOW, Policy(patience_seconds=0.0))
+        for number in (1, 2):  # one lends, another takes back
+            snapshot.put_attempt(LiveAttempt(50, number, 2, (Run("main", 0, 1, number, {"cpu": 8000, "memory": 8}),)))
+        plan(snapshot, _NOW, Policy(reclaim=True))
 
 
 def _small() -> Snapshot:
