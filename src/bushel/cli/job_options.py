@@ -194,8 +194,9 @@ def show_problems(
         return
     first = _field(_meant(problems[0]), batch)
     if kind == "pipeline":  # its fields have no headings of their own
-        first = first.partition(".")[0] if first.startswith(("stages", "partitions")) else ""
-    session.note(f"See docs/reference/{kind}.md{'#' + first.replace('.', '-') if first else ''}, or: bushel schema {kind}")
+        first = first.partition(".")[0] if first.startswith(("stages", "partitions", "canary")) else ""
+    schema = "bushel schema pipeline" if kind == "pipeline" else "bushel schema job"
+    session.note(f"See docs/reference/{kind}.md{'#' + first.replace('.', '-') if first else ''}, or: {schema}")
 
 
 def _meant(problem: FieldProblem) -> str:
