@@ -19,32 +19,11 @@ from bushel.domain.failpoints import reach
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Protocol
+    from typing import Any
 
     from bushel.agent.devices import Devices
+    from bushel.agent.engine_parts import Executor, Maker
     from bushel.spec.agent import AttemptReport, DesiredAttempt
-
-    class Maker(Protocol):
-        """What translates for it."""
-
-        def make(
-            self,
-            attempt: DesiredAttempt,
-            *,
-            ranks: Sequence[int],
-            epoch: int,
-            master_port: int,
-            workdir: str | None,
-            devices: Mapping[int, Sequence[str] | None],
-        ) -> list[dict[str, Any]]: ...
-
-    class Executor(Protocol):
-        """What runs tasks."""
-
-        def start(self, request: dict[str, Any]) -> None: ...
-        def stop(self, key: str, reason: str, grace_seconds: float) -> None: ...
-        def remove(self, keys: Sequence[str]) -> None: ...
-
 
 LEASE_GRACE_SECONDS = 2.0
 REMEMBERED_LIMIT = 100_000

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from bushel.agent.config import AgentConfig
-    from bushel.agent.core import Executor, Maker
+    from bushel.agent.engine_parts import Executor, Maker
     from bushel.agent.state import StateFolder
     from bushel.spec.agent import NodeReport
 

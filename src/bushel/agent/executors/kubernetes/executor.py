@@ -12,7 +12,6 @@ several threads, one at a time for a task, and never under the lock.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import shutil
@@ -21,11 +20,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from bushel.agent.executors.kubernetes import labels
-from bushel.agent.executors.kubernetes.api import MERGE_PATCH, Api, ApiError, Unreachable
+from bushel.agent.executors.kubernetes.api import Api, ApiError, Unreachable
 from bushel.agent.executors.kubernetes.endings import End, cannot_start, end_of, running_since, taken_away
-from bushel.agent.executors.kubernetes.identity import ensure_namespace
+from bushel.agent.executors.kubernetes.objects import Objects
 from bushel.agent.executors.kubernetes.output import fetch_output
-from bushel.agent.executors.kubernetes.tasks import PodTask, key_of
+from bushel.agent.executors.kubernetes.tasks import PodTask, key_of, pod_path
 from bushel.agent.executors.kubernetes.watch import Watch, pages
 from bushel.agent.executors.local.folder import parse_task_key, task_key
 from bushel.domain.failpoints import reach
@@ -44,7 +43,6 @@ WORKERS = 16
 START_SECONDS = 600.0
 """How long a bound pod may take to run before its node is given up."""
 
-NAMESPACE_SECONDS = 10.0
 _TICK_SECONDS = 1.0
 _AGAIN_SECONDS = 5.0
 
@@ -61,10 +59,9 @@ class KubernetesExecutor:
         self._lock = threading.Lock()
         self._tasks: dict[str, PodTask] = {}
         self._launching: set[str] = set()  # attempts
-        self._namespaces: set[str] = set()
-        self._unremoved: dict[tuple[str, str], bool] = {}  # namespace, name of pods to be taken away
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="kubernetes")
         self._closing = threading.Event()
+        self._objects = Objects(api, self._closing)
         self.usage_changed: Callable[[], None] = lambda: None  # a pod came, went or ended
         self._ticker = threading.Thread(target=self._tick, name="kubernetes ticker", daemon=True)
         self.epoch: int | None = None  # the newest that a pod was found of
@@ -83,7 +80,7 @@ class KubernetesExecutor:
             for pod in page["items"]:
                 metadata = pod["metadata"]
                 if not pod["spec"].get("nodeName"):
-                    self._take_away(metadata["namespace"], metadata["name"])
+                    self._objects.let_go(pod_path(metadata["namespace"], metadata["name"]))
                     continue
                 epoch, key = int(metadata["labels"][labels.EPOCH]), key_of(pod)
                 self.epoch = max(self.epoch or 0, epoch)
@@ -180,15 +177,15 @@ class KubernetesExecutor:
             return End("placement_rejected", refusal)
         first, namespace = requests[0], tasks[0].namespace
         try:
-            self._ensure_namespace(namespace)
+            self._objects.ensure_namespace(namespace)
             for kind in ("secret", "service"):
                 if first[kind] is not None:
-                    self._post(f"/api/v1/namespaces/{namespace}/{kind}s", first[kind])
+                    self._objects.make(f"/api/v1/namespaces/{namespace}/{kind}s", first[kind])
             for task, request in zip(tasks, requests, strict=True):
                 if task.stop is not None:
                     return None
                 reach("kubernetes.before_create")
-                self._post_pod(namespace, request["pod"])
+                self._objects.make_pod(namespace, request["pod"])
         except ApiError as error:
             quota = error.status == 403 and "exceeded quota" in str(error)
             return End("placement_rejected" if quota else "start_failed", f"the cluster refused it: {error}")
@@ -212,30 +209,6 @@ class KubernetesExecutor:
         """An earlier binding whose answer was lost."""
         return self._api.get(task.path)["spec"].get("nodeName") == node
 
-    def _post(self, path: str, document: dict[str, Any]) -> None:
-        """Make an object that may be there already, by an earlier try."""
-        try:
-            self._api.request("POST", path, document)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
-
-    def _post_pod(self, namespace: str, pod: dict[str, Any]) -> None:
-        """A new namespace takes pods only once its service account is there."""
-        deadline = time.monotonic() + NAMESPACE_SECONDS
-        while True:
-            try:
-                return self._post(f"/api/v1/namespaces/{namespace}/pods", pod)
-            except ApiError as error:
-                if error.status != 403 or "serviceaccount" not in str(error) or time.monotonic() > deadline:
-                    raise
-            self._closing.wait(0.1)
-
-    def _ensure_namespace(self, namespace: str) -> None:
-        if namespace not in self._namespaces:
-            ensure_namespace(self._api, namespace)
-            self._namespaces.add(namespace)
-
     # Stopping and removing -------------------------------------------------------------------------------------------
 
     def _stop(self, task: PodTask) -> None:
@@ -256,32 +229,12 @@ class KubernetesExecutor:
     def _remove(self, keys: list[str], tasks: list[PodTask]) -> None:
         reach("kubernetes.before_remove")
         for task in tasks:
-            self._take_away(task.namespace, task.name)
+            self._objects.let_go(task.path)
         for namespace, attempt in {(task.namespace, parse_task_key(task.key)[0]) for task in tasks}:
             for kind in ("secrets", "services"):
-                self._delete(f"/api/v1/namespaces/{namespace}/{kind}/{labels.object_name(attempt)}")
+                self._objects.delete(f"/api/v1/namespaces/{namespace}/{kind}/{labels.object_name(attempt)}")
         for key in keys:
             shutil.rmtree(self._state.task(key), ignore_errors=True)
-
-    def _take_away(self, namespace: str, name: str) -> None:
-        """Let go of a pod that has ended or never ran. Tried until it is done."""
-        self._unremoved[namespace, name] = True
-        path = f"/api/v1/namespaces/{namespace}/pods/{name}"
-        with contextlib.suppress(KeyError):
-            self._delete(path, gracePeriodSeconds=0)
-            try:
-                self._api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE_PATCH)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-            del self._unremoved[namespace, name]
-
-    def _delete(self, path: str, **query: Any) -> None:
-        try:
-            self._api.request("DELETE", path, query=query)
-        except ApiError as error:
-            if error.status != 404:
-                raise
 
     def _sweep(self, attempts: set[str]) -> None:
         """Secrets and services of attempts that have no pods: an agent died between the two."""
@@ -290,7 +243,7 @@ class KubernetesExecutor:
                 for item in page["items"]:
                     metadata = item["metadata"]
                     if metadata["labels"][labels.ATTEMPT] not in attempts:
-                        self._delete(f"/api/v1/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}")
+                        self._objects.delete(f"/api/v1/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}")
 
     # What the cluster says -------------------------------------------------------------------------------------------
 
@@ -376,8 +329,8 @@ class KubernetesExecutor:
                     self._refuse(task, End("task_lost", f"its node did not start it within {START_SECONDS / 60:.0f} min"))
             if now > again_at:
                 again_at = now + _AGAIN_SECONDS
-                for namespace, name in list(self._unremoved):
-                    self._pool.submit(self._guarded, self._take_away, namespace, name)
+                for path in list(self._objects.held):
+                    self._pool.submit(self._guarded, self._objects.let_go, path)
                 for task in list(self._tasks.values()):
                     if (task.stop or task.refused) and not task.ending and parse_task_key(task.key)[0] not in self._launching:
                         self._pool.submit(self._guarded, self._stop, task)

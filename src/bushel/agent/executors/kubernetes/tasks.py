@@ -39,9 +39,13 @@ class PodTask:
 
     @property
     def path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
+        return pod_path(self.namespace, self.name)
 
 
 def key_of(pod: dict[str, Any]) -> str:
     metadata = pod["metadata"]
     return task_key(metadata["labels"][labels.ATTEMPT], int(metadata["labels"][labels.RANK]))
+
+
+def pod_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods/{name}"
