@@ -68,7 +68,7 @@ def _get(options: argparse.Namespace, session: Session) -> None:
 
 
 def _register(options: argparse.Namespace, session: Session) -> None:
-    made = session.call(fleet.create_cluster(options.name, site=options.site))
+    made = session.call(fleet.create_cluster(options.name, site=options.site, engine=options.engine))
     show_object(session, made, name=lambda cluster: cluster["agent_token"], lines=lambda cluster: [cluster["agent_token"]])
     session.note(f"This is the token of {options.name}'s agent, shown once. The agent: python -m bushel.agent --config FILE")
 
@@ -76,6 +76,7 @@ def _register(options: argparse.Namespace, session: Session) -> None:
 def _register_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--site", metavar="SITE", required=True)
+    parser.add_argument("--engine", choices=("local", "kubernetes"), default="local", help="what will run its tasks (default local)")
 
 
 def _price_arguments(parser: argparse.ArgumentParser) -> None:

@@ -161,6 +161,9 @@ class KubernetesExecutor:
                 refused = self._bind(new)
         except (Unreachable, ApiError) as failure:
             refused = End("placement_rejected", str(failure))
+        except Exception:
+            log.exception("%s could not be started by a fault of ours", attempt)
+            refused = End("task_lost", "its agent failed while it started it; see the agent's log")
         finally:
             with self._lock:
                 self._launching.discard(attempt)
