@@ -84,6 +84,13 @@ def current(pipelines: Pipelines, name: str = "frames") -> int | None:
         return dataset_in(tx, PROJECT, name)["current_number"]
 
 
+def told(pipelines: Pipelines) -> list[tuple[str, bool | None]]:
+    """Events of the register, and whether they say that it was withheld."""
+    with pipelines.database.transaction() as tx:
+        rows = tx.all("select kind, body from events where object = 'dataset/home/main/main/register' and body ? 'number' order by id")
+    return [(row["kind"], row["body"].get("withheld")) for row in rows]
+
+
 def first_version(pipelines: Pipelines, **canary: Any) -> None:
     run = pipelines.run(document(**canary))
     pipelines.finish(results=making(pipelines))
@@ -246,11 +253,13 @@ def test_what_must_be_whole_before_the_sample_is_published_only_when_the_gates_h
     pipelines.settle()
     made = pipelines.stages(run)["list"]["outputs"]["register"]
     assert (made["version"], current(pipelines, "register")) == (1, None)
+    assert told(pipelines) == [("dataset.committed", True)]
     with pytest.raises(NotFound), pipelines.database.transaction() as tx:
         selected(tx, dataset_in(tx, PROJECT, "register"), "latest")
     pipelines.finish(results=result(100))
     assert pipelines.state(run) == "succeeded", pipelines.row(run)["message"]
     assert current(pipelines, "register") == 1
+    assert told(pipelines) == [("dataset.committed", True), ("dataset.published", None)]
     failed = pipelines.run(spec)
     pipelines.finish(results=result(50))
     assert pipelines.row(failed)["reason"] == "canary_failed"
@@ -263,6 +272,7 @@ def test_what_must_be_whole_before_the_sample_is_published_only_when_the_gates_h
     assert (current(pipelines, "register"), current(pipelines)) == (2, 2)
     assert len([one for one in pipelines.ran if one[0] == "decode"]) == 5
     assert ("list", "all") not in pipelines.ran
+    assert told(pipelines)[2:] == [("dataset.committed", True), ("dataset.published", None)]
 
 
 def test_a_failed_list_is_what_the_run_says_and_not_the_canary(pipelines: Pipelines) -> None:

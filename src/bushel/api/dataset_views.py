@@ -64,6 +64,7 @@ def version_view(row: Mapping[str, Any], places: Mapping[int, Mapping[str, Any]]
         "produced_by": row["produced_by"],
         "committed_by": row["committed_by"],
         "committed_at": row["committed_at"].isoformat(),
+        "withheld": row["withheld"],
         "deleted_at": row["deleted_at"].isoformat() if row["deleted_at"] else None,
     }
 

@@ -56,7 +56,7 @@ VERSION_COLUMNS = (
     Column("RECORDS", lambda version: f"{version['counts']['records']:,}", right=True),
     Column("SIZE", lambda version: size(version["counts"]["bytes"]), right=True),
     Column("COMMITTED", lambda version: ago(version["committed_at"])),
-    Column("BY", lambda version: made_by(version), least=10, weight=3),
+    Column("BY", lambda version: made_by(version) + (", withheld" if version["withheld"] else ""), least=10, weight=3),
     Column("DIGEST", lambda version: version["digest"][:19], weight=1),
 )
 

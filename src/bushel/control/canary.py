@@ -19,6 +19,7 @@ from typing import Any
 
 from bushel.control.canary_gates import Outcome, judge, sentence
 from bushel.control.canary_measures import measure, partitions_of_versions
+from bushel.control.dataset_commit import tell_published
 from bushel.control.result_keys import widened
 from bushel.control.run_state import NOTHING, RunState, StageState
 from bushel.control.runs import matching, run_event
@@ -176,7 +177,8 @@ class Canary:
         self._write(tx, state=state, outcomes=[one.told() for one in outcomes])
         for name in self._stages.before:
             for made in (self._run.stages[name].row["outputs"] or {}).values():
-                datasets.publish(tx, self._run.row["project_id"], made["dataset"], made["version"])
+                if datasets.publish(tx, self._run.row["project_id"], made["dataset"], made["version"]):
+                    tell_published(tx, self._run.row["project"], made["dataset"], made["version"], actor)
         tx.emit(run_event("run.canary_passed", self._run.row, actor, state="running", gates=len(outcomes)))
         self._run.again = True
 

@@ -62,6 +62,8 @@ def commit(
     if known is not None:
         if not withheld:
             datasets.make_current(tx, dataset_id, known["number"])
+            if known["withheld"]:
+                tell_published(tx, dataset["project"], dataset["name"], known["number"], actor)
         return known
     made = datasets.insert_version(
         tx,
@@ -175,8 +177,14 @@ def _tell(tx: Transaction, row: Mapping[str, Any], inputs: Sequence[Mapping[str,
     for event in openlineage.run_events(row["project"], produced_by, inputs=inputs, output=row, now=tx.now.isoformat()):
         write_lineage(tx, row["project_id"], row["id"], event)
     body = {"dataset": row["dataset"], "number": row["number"], "digest": f"sha256:{bytes(row['digest']).hex()}"}
+    body |= {"withheld": True} if row["withheld"] else {}
     tx.emit(Event("dataset.committed", row["project"], f"dataset/{row['project']}/{row['dataset']}", actor, body))
     tx.wake(DATASETS)
+
+
+def tell_published(tx: Transaction, project: str, name: str, number: int, actor: str) -> None:
+    """A version that was withheld became current."""
+    tx.emit(Event("dataset.published", project, f"dataset/{project}/{name}", actor, {"dataset": name, "number": number}))
 
 
 def write_lineage(tx: Transaction, project_id: int, version_id: int | None, event: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ _PAST_RETENTION = """
       and (d.keep_days is null or v.committed_at < now() - make_interval(days => d.keep_days))
       and (d.keep_versions is null or d.keep_versions <= (
           select count(*) from dataset_versions newer
-          where newer.dataset_id = d.id and newer.deleted_at is null and newer.number > v.number
+          where newer.dataset_id = d.id and newer.deleted_at is null and not newer.withheld and newer.number > v.number
       ))
       and not exists (select from dataset_pins p where p.version_id = v.id)
     order by v.id limit %s

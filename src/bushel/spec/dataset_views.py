@@ -38,6 +38,7 @@ class VersionView(TypedDict):
     produced_by: dict[str, Any]
     committed_by: str
     committed_at: str
+    withheld: bool  # committed, and not to become current before the gates of a canary hold
     deleted_at: str | None
 
 

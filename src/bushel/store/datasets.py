@@ -21,8 +21,8 @@ _DATASET = """
 """
 _VERSION = """
     select v.id, v.dataset_id, v.number, v.digest, v.labels, v.schema, v.statistics, v.part_count, v.file_count, v.size_bytes,
-           v.record_count, v.places, v.produced_by, v.committed_by, v.committed_at, v.written_places, v.manifest_due, v.deleted_at,
-           d.name as dataset, d.project_id, s.path as project
+           v.record_count, v.places, v.produced_by, v.committed_by, v.committed_at, v.written_places, v.manifest_due, v.withheld,
+           v.deleted_at, d.name as dataset, d.project_id, s.path as project
     from dataset_versions v join datasets d on d.id = v.dataset_id join scopes s on s.id = d.project_id
 """
 
@@ -128,8 +128,8 @@ def make_current(tx: Transaction, dataset_id: int, number: int) -> None:
     tx.execute("update dataset_versions set withheld = false where dataset_id = %s and number = %s and withheld", (dataset_id, number))
 
 
-def publish(tx: Transaction, project_id: int, name: str, number: int) -> None:
-    """Make a version that was withheld the current one, if it is still there."""
+def publish(tx: Transaction, project_id: int, name: str, number: int) -> bool:
+    """Make a version that was withheld the current one, if it is still there. Whether it was."""
     row = tx.first(
         "select d.id from datasets d join dataset_versions v on v.dataset_id = d.id "
         "where d.project_id = %s and d.name = %s and v.number = %s and v.withheld and v.deleted_at is null for update of d",
@@ -137,6 +137,7 @@ def publish(tx: Transaction, project_id: int, name: str, number: int) -> None:
     )
     if row is not None:
         make_current(tx, row["id"], number)
+    return row is not None
 
 
 _PART_COLUMNS = ("names", "digests", "place_ids", "files", "sizes", "records", "made_by", "sources")
