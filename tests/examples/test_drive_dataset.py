@@ -49,6 +49,11 @@ def test_the_same_recordings_make_the_same_bytes(workspace: Path, generated: Pat
     assert digests(version(again)) == digests(version(workspace))
 
 
+def test_one_content_is_one_file_however_memory_lies(probe: Probe, tmp_path: Path) -> None:
+    """A unit that several signals share stands in the file's dictionary once: twice, and the writer pads with what was in memory."""
+    assert probe("same_bytes", tmp_path) == 1
+
+
 def test_the_manifest_tells_every_file_of_a_version(workspace: Path) -> None:
     folder = version(workspace)
     manifest = json.loads((folder / "manifest.json").read_text())

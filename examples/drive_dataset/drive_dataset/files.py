@@ -11,18 +11,32 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drive_dataset.errors import NoSpace
 
 CHUNK_BYTES = 1 << 20
+
+
+class _NoPandas:
+    """At the first value that it converts pyarrow loads pandas where that is installed: half a second, and no stage hands it a frame."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+if "pandas" not in sys.modules:
+    sys.meta_path.insert(0, _NoPandas())
+    pa.array([0.0]).to_numpy()  # it looks once for each direction, and takes this for an answer
+    del sys.meta_path[0]
 
 
 @contextmanager
@@ -90,12 +104,6 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Of one file. (`pyarrow.parquet.read_table` is for sets of files, and takes a third of a second to load what they need.)"""
     with pq.ParquetFile(path) as file:
         return file.read(columns=columns)
-
-
-def column(values: np.ndarray) -> pa.Array:
-    """Numbers as they lie in memory. (`pyarrow.array` loads pandas first, to see whether they are of a kind of its own.)"""
-    kept = np.ascontiguousarray(values)
-    return pa.Array.from_buffers(pa.from_numpy_dtype(kept.dtype), len(kept), [None, pa.py_buffer(kept)])
 
 
 def sha256_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from drive_dataset.files import column, new_folder, read_json, read_parquet, write_json, write_parquet
+from drive_dataset.files import new_folder, read_json, read_parquet, write_json, write_parquet
 
 UNIX, SINCE_START = "unix", "since start"
 
@@ -200,29 +200,31 @@ def signal_table(signals: list[Signal]) -> pa.Table:
     """Rows (name, unit, t, value), by name and then as recorded."""
     signals.sort(key=lambda signal: signal.name)
     counts = [len(signal.t) for signal in signals]
-    index = column(np.repeat(np.arange(len(signals), dtype=np.int32), counts))
+    units = sorted({signal.unit for signal in signals})  # each once: with a value twice in a dictionary its file has other bytes each time
+    name = np.repeat(np.arange(len(signals), dtype=np.int32), counts)
+    unit = np.repeat(np.array([units.index(signal.unit) for signal in signals], np.int32), counts)
     return pa.table({
-        "name": pa.DictionaryArray.from_arrays(index, [signal.name for signal in signals]),
-        "unit": pa.DictionaryArray.from_arrays(index, [signal.unit for signal in signals]),
-        "t": column(np.concatenate([signal.t for signal in signals])),
-        "value": column(np.concatenate([signal.value for signal in signals])),
+        "name": pa.DictionaryArray.from_arrays(pa.array(name), [signal.name for signal in signals]),
+        "unit": pa.DictionaryArray.from_arrays(pa.array(unit), units),
+        "t": np.concatenate([signal.t for signal in signals]),
+        "value": np.concatenate([signal.value for signal in signals]),
     })  # fmt: skip
 
 
 def _frame_table(frames: list[Frames]) -> pa.Table:
     return pa.table({
         "stream": pa.array([part.stream for part in frames for _ in part.t], pa.string()),
-        "index": column(np.concatenate([np.arange(len(part.t), dtype=np.int32) for part in frames])),
-        "t": column(np.concatenate([part.t for part in frames])),
+        "index": np.concatenate([np.arange(len(part.t), dtype=np.int32) for part in frames]),
+        "t": np.concatenate([part.t for part in frames]),
     })  # fmt: skip
 
 
 def _sweep_table(sweeps: Sweeps) -> pa.Table:
-    return pa.table({name: column(np.asarray(getattr(sweeps, name))) for name in ("t", "valid_columns", "returns", "mean_range")})
+    return pa.table({name: np.asarray(getattr(sweeps, name)) for name in ("t", "valid_columns", "returns", "mean_range")})
 
 
 def _pose_table(poses: Poses) -> pa.Table:
     columns = {"t": poses.t}
     columns |= {axis: poses.position[:, number] for number, axis in enumerate(("x", "y", "z"))}
     columns |= {axis: poses.orientation[:, number] for number, axis in enumerate(("qw", "qx", "qy", "qz"))}
-    return pa.table({name: column(values) for name, values in columns.items()})
+    return pa.table(columns)

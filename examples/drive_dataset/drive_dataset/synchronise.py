@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from drive_dataset.canonical import ALTITUDE, HEADING, LATITUDE, LEAD_DISTANCE, LONGITUDE, SPEED, STEERING, YAW_RATE
-from drive_dataset.files import column, new_folder, read_json, read_parquet, write_json, write_parquet
+from drive_dataset.files import new_folder, read_json, read_parquet, write_json, write_parquet
 from drive_dataset.geometry import geodetic
 from drive_dataset.records import Decoded, Signal
 
@@ -107,7 +107,7 @@ def save(synchronised: Synchronised, path: Path) -> None:
     with new_folder(path) as part:
         columns = {"t": synchronised.t, "frame": synchronised.frame}
         columns |= {name: synchronised.columns[name] for name in sorted(synchronised.columns)}
-        write_parquet(part / "synchronised.parquet", pa.table({name: column(values) for name, values in columns.items()}))
+        write_parquet(part / "synchronised.parquet", pa.table(columns))
         write_json(part / "synchronised.json", summary(synchronised))
 
 
