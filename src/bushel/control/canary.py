@@ -183,7 +183,10 @@ class Canary:
         self._run.again = True
 
     def _write(self, tx: Transaction, **change: Any) -> None:
-        self._run.row["canary"] = {**self._noted, **change}
+        noted = {**self._noted, **change}
+        if noted["state"] != SAMPLING and noted["sample"]:  # which partitions they were is of no more use, and may be long
+            noted["sample"] = {name: value for name, value in noted["sample"].items() if name != "indices"}
+        self._run.row["canary"] = noted
         self._needed = None
         runs.write_canary(tx, self._run.row["id"], self._run.row["canary"])
 

@@ -20,7 +20,20 @@ from bushel.scheduling.feasibility import allowed_nodes
 from bushel.scheduling.fleet import DEVICE_MILLI, Fleet, Integers
 from bushel.scheduling.kernels.mode import twin
 from bushel.scheduling.kernels.rows import measure_all
-from bushel.scheduling.kernels.tables import BLOCK, IMPOSSIBLE, LOG_LENGTH, SINGLE, TOGETHER, Array, Classes, Log, Nodes, Rows, new_state
+from bushel.scheduling.kernels.tables import (
+    BLOCK,
+    IMPOSSIBLE,
+    LEARNT,
+    LOG_LENGTH,
+    SINGLE,
+    TOGETHER,
+    Array,
+    Classes,
+    Log,
+    Nodes,
+    Rows,
+    new_state,
+)
 from bushel.scheduling.learnt import Learnt
 from bushel.scheduling.packing.value import POINTS
 from bushel.scheduling.ways import WayTable
@@ -64,15 +77,18 @@ class Workspace:
         if self._structure != fleet.structure:
             self._follow_structure(fleet)
         packing = self._learnt.tables(fleet, lines)
-        if packing is not self.nodes.packing:
+        learnt = packing is not self.nodes.packing
+        if learnt:
             self.nodes = self.nodes._replace(packing=packing)
-            self._stale = True
         changed = {*fleet.touched, *self._log.rows[self._synced : self.state[LOG_LENGTH]].tolist(), *self._unlogged}
         fleet.touched.clear()
         self._unlogged.clear()
         self._follow(fleet, np.array(sorted(changed), np.int64))
         if self._stale:
             self._measure_again()
+        elif learnt:
+            self.state[LEARNT] += 1
+            twin(measure_all)(self.nodes, np.flatnonzero(self.nodes.model >= 0))
         until = self._maintenance(fleet, now_seconds)
         self._synced = int(self.state[LOG_LENGTH])
         self.make_room(room_for + 64)
@@ -138,7 +154,7 @@ class Workspace:
         blocks = -(-count // BLOCK)
         self._slot = np.full(max(wanted, 16), -1, np.int32)
         self._slot_way, self._slot_used = np.full(slots, -1, np.int32), np.zeros(slots, np.int64)
-        self._slot_seen = np.zeros(slots, np.int64)
+        self._slot_seen, self._slot_learnt = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
         self._keys = np.empty((slots, count), np.int32)
         self._best_key, self._best_row = np.empty((slots, blocks), np.int32), np.empty((slots, blocks), np.int32)
 
@@ -331,7 +347,8 @@ class Workspace:
         return fits
 
     def rows(self) -> Rows:
-        return Rows(self._slot, self._slot_way, self._slot_used, self._slot_seen, self._keys, self._best_key, self._best_row, self._masks)
+        slots = self._slot, self._slot_way, self._slot_used, self._slot_seen, self._slot_learnt
+        return Rows(*slots, self._keys, self._best_key, self._best_row, self._masks)
 
     @property
     def log(self) -> Log:

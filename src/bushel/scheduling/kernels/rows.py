@@ -1,7 +1,8 @@
 """For each way to meet a request a row of keys, one for each node; the smallest key is the node to take.
 
 Guarantees: a row is brought up to date from the change log, so its cost follows what changed since it was last asked; the
-minimum of each block of nodes is kept, so finding the smallest costs a look at the blocks. Of equal keys the node with the
+minimum of each block of nodes is kept, so finding the smallest costs a look at the blocks. When packing has learnt something else,
+only what a task costs where it fits is computed again. Of equal keys the node with the
 smallest tie number is taken, whatever the order of the rows.
 """
 
@@ -12,6 +13,7 @@ from bushel.scheduling.kernels.tables import (
     BLOCK,
     CLOCK,
     LAST_CHOICE,
+    LEARNT,
     LOG_LENGTH,
     NEVER,
     WHOLE_DEVICE,
@@ -27,6 +29,12 @@ from bushel.scheduling.packing.value import choose_device, left_over, node_key, 
 @inner_kernel
 def key_of(nodes: Nodes, ways: Ways, rows: Rows, way: int, row: int) -> int:
     """What it costs to put one task there; smaller is better."""
+    model = int(ways.model[way])
+    count = 0
+    if model >= 0:  # first of all: most nodes are of another model
+        count = int(nodes.counts[model, row])
+        if count == 0:
+            return NEVER
     permission = rows.masks[ways.mask[way], row]
     if permission == 0 or nodes.closed[row]:
         return NEVER
@@ -36,12 +44,11 @@ def key_of(nodes: Nodes, ways: Ways, rows: Rows, way: int, row: int) -> int:
             break
         if nodes.free[column, row] < ways.amounts[way, place]:
             return NEVER
-    model = ways.model[way]
     if model >= 0:
         least, missing = ways.share[way], 1
         if least == 0:
             least, missing = WHOLE_DEVICE, ways.devices[way]
-        for device in range(nodes.devices.shape[2]):
+        for device in range(count):
             if nodes.devices[model, row, device] >= least:
                 missing -= 1
                 if missing == 0:
@@ -96,14 +103,29 @@ def catch_up(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: 
         for block in range(rows.best_key.shape[1]):
             find_best(nodes, rows, slot, block)
     else:
+        if rows.learnt[slot] != state[LEARNT]:
+            price_again(nodes, ways, rows, way, slot)
         for at in range(rows.seen[slot], state[LOG_LENGTH]):
             row = log.rows[at]
             if log.last[row] == at:
                 set_key(nodes, rows, slot, row, key_of(nodes, ways, rows, way, row))
     rows.seen[slot] = state[LOG_LENGTH]
+    rows.learnt[slot] = state[LEARNT]
     rows.used[slot] = state[CLOCK]
     state[CLOCK] += 1
     return slot
+
+
+@inner_kernel
+def price_again(nodes: Nodes, ways: Ways, rows: Rows, way: int, slot: int) -> None:
+    """Packing has learnt something else: what a task costs where it fits. Where it does not fit, it still does not."""
+    for block in range(rows.best_key.shape[1]):
+        if rows.best_key[slot, block] == NEVER:
+            continue
+        for row in range(block * BLOCK, min((block + 1) * BLOCK, rows.keys.shape[1])):
+            if rows.keys[slot, row] != NEVER:
+                rows.keys[slot, row] = key_of(nodes, ways, rows, way, row)
+        find_best(nodes, rows, slot, block)
 
 
 @inner_kernel

@@ -64,7 +64,8 @@ OVERDUE_MICROS = 7  # what was submitted before has waited long
 REVISIT_MICROS = 8  # the earliest submission that will have waited long only later
 KEEPING = 9  # nodes are already kept free for some job
 CORE_ONLY = 10  # come back when those within their entitlement are served
-STATE_SIZE = 11
+LEARNT = 11  # grows when packing has learnt something else
+STATE_SIZE = 12
 
 # Rows of the pool of jobs.
 KEY = 0
@@ -126,6 +127,7 @@ class Rows(NamedTuple):
     way: Array  # [S] int32, -1 for none
     used: Array  # [S] int64: when last asked
     seen: Array  # [S] int64: how far in the log its keys are right
+    learnt: Array  # [S] int64: by which tables of packing
     keys: Array  # [S, N] int32
     best_key: Array  # [S, B] int32
     best_row: Array  # [S, B] int32

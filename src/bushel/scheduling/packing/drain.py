@@ -1,13 +1,15 @@
 """Nodes that empty for a large task which fits nowhere: without them small tasks, which come first wherever a little is free, would
 keep it waiting for ever.
 
-Guarantees: a node is kept for a class and for all that ask for no fewer devices. It goes back to all when it was used, or when one of
-the class has started elsewhere and no other waits. At most one node in `NODES_A_DRAIN` is kept at a time, and of those only one among
-the nodes of models of which more is turned away than a little: there the fleet is full, and a drained node for one is work lost for
-others.
+Guarantees: a node is kept for a class and for all that ask for no fewer devices. It goes back to all when it was used. Where none of
+the class waits it is kept in expectation, because large tasks were turned away of late; then it turns away no more work than the
+large task is worth, and gives way to the next that fits on it and nowhere else. At most one node in `NODES_A_DRAIN` is kept at a time,
+and of those only one among the nodes of models of which more is turned away than a little: there the fleet is full, and a drained
+node for one is work lost for others.
 
 Large is a task of half the devices of the largest node or more. It gets, of the nodes that could hold it, the one with the most
-free; where the fleet is full the one with the fewest tasks, on which least stays idle until it is empty. Of equals the first.
+free; where the fleet is full the one with the fewest tasks, on which least stays idle until it is empty. Of equals the first. A node
+that comes idle takes the place of the kept one with the least free.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from bushel.scheduling.packing.rows import (
     TASKS,
     Rows,
     State,
+    fits,
     note,
 )
 from bushel.scheduling.packing.tables import DEVICE_MILLI
@@ -42,27 +45,31 @@ FULL_ABOVE = (0.02, 0.1)
 """Of the devices asked for of late, such as could be of a model, by small tasks and by all, so much was turned away: its nodes are full."""
 
 _SMALL, _ALL, _LARGE = 0, 1, 2
-_MEMORY = (0.002, 0.002, 0.02)  # how much of what is remembered each arrival replaces
-_RECKONED_WITH_ABOVE = 0.02
+EXPECTED_ABOVE = 0.01
+"""Of the devices asked for of late by large tasks so much was turned away: more large tasks that fit nowhere are expected."""
+
+_MEMORY = (0.002, 0.002, 0.02)  # how much of what is remembered each arrival of its kind replaces
 
 Array = Any
 
 
 class Drains(NamedTuple):
     capacity: Array  # node × (CPU, memory), when empty
-    kept: Array  # slot × (row, class), -1 for none
-    asked: Array  # model × (small tasks, all) → thousandths of devices that could be of it, asked for of late
+    kept: Array  # slot × (row, class, thousandths of devices that found no room for its sake), row -1 for none
+    waiting: Array  # class → how many wait
+    asked: Array  # model × (small tasks, all, large ones) → thousandths of devices that could be of it, asked for of late
     turned_away: Array  # and of those turned away
     large: int  # devices from which on a task is large
 
 
-def make_drains(state: State) -> Drains:
+def make_drains(state: State, rows: Rows) -> Drains:
     """Of a fleet on which nothing runs yet."""
     slots = max(1, len(state.nodes) // NODES_A_DRAIN)
     models = int(state.nodes[:, MODEL].max(initial=0)) + 1
     return Drains(
         state.nodes[:, [CPU, MEMORY]].copy(),
-        np.full((slots, 2), -1, np.int64),
+        np.full((slots, 3), -1, np.int64),
+        np.zeros(len(rows.classes), np.int64),
         np.zeros((models, 3)),
         np.zeros((models, 3)),
         max(2, int(state.nodes[:, COUNT].max(initial=0)) // 2),
@@ -70,19 +77,50 @@ def make_drains(state: State) -> Drains:
 
 
 @lean_kernel
-def arrived(state: State, rows: Rows, drains: Drains, number: int, turned_away: bool) -> None:
-    """A task of the class has come, and started or not."""
+def arrived(state: State, rows: Rows, drains: Drains, number: int, row: int, waits: bool) -> None:
+    """A task of the class has come and started on `row`; -1: it was turned away, and waits or not."""
     wanted = rows.classes[number]
     volume = wanted[CLASS_WHOLE] * DEVICE_MILLI + wanted[CLASS_SHARE]
+    large = wanted[CLASS_WHOLE] >= drains.large
     for model in range(drains.asked.shape[0]):
         if wanted[CLASS_MODELS] == 0 or (wanted[CLASS_MODELS] >> model) & 1:
-            _remember(drains.asked, drains.turned_away, model, _ALL, volume, turned_away)
-            kind = _SMALL if wanted[CLASS_WHOLE] < drains.large else _LARGE
-            _remember(drains.asked, drains.turned_away, model, kind, volume, turned_away)
-    if turned_away:
-        _give_back_where_full(state, rows, drains)
-        if wanted[CLASS_WHOLE] >= drains.large:
-            drain_for(state, rows, drains, number)
+            _remember(drains.asked, drains.turned_away, model, _ALL, volume, row < 0)
+            _remember(drains.asked, drains.turned_away, model, _LARGE if large else _SMALL, volume, row < 0)
+    if row >= 0:
+        _used(state, rows, drains, number, row)
+        return
+    if waits:
+        drains.waiting[number] += 1
+    _give_back_where_full(state, rows, drains)
+    if large:
+        drain_for(state, rows, drains, number)
+
+
+@lean_kernel
+def give_way(state: State, rows: Rows, drains: Drains, number: int) -> bool:
+    """A task of the class fits nowhere else than on a node kept for tasks still to come. Whether it gets the node."""
+    for slot in range(drains.kept.shape[0]):
+        row = drains.kept[slot, 0]
+        if row < 0 or drains.waiting[drains.kept[slot, 1]] > 0:
+            continue
+        least_devices = state.nodes[row, KEPT]
+        state.nodes[row, KEPT] = 0
+        held = fits(state.nodes, rows.classes, rows.allowed, number, row)
+        state.nodes[row, KEPT] = least_devices
+        if held:
+            drains.kept[slot, 2] += rows.classes[number, CLASS_WHOLE] * DEVICE_MILLI + rows.classes[number, CLASS_SHARE]
+            if drains.kept[slot, 2] <= least_devices * DEVICE_MILLI:
+                return False
+            _give_back(state, rows, drains, slot)
+            return True
+    return False
+
+
+@lean_kernel
+def served(state: State, rows: Rows, drains: Drains, number: int, row: int) -> None:
+    """A task of the class that waited has started on `row`."""
+    drains.waiting[number] -= 1
+    _used(state, rows, drains, number, row)
 
 
 @lean_kernel
@@ -99,36 +137,30 @@ def _is_full(state: State, drains: Drains, row: int) -> bool:
 
 
 @lean_kernel
-def reckoned_with(state: State, drains: Drains, row: int) -> bool:
-    """Whether of the large tasks of late that could be of the node's model more than a few were turned away: more are to be expected."""
+def _needed(state: State, drains: Drains, number: int, row: int) -> bool:
+    """Whether a node such as `row` is worth keeping for the class: one waits, or large tasks are turned away."""
     model = state.nodes[row, MODEL]
-    return drains.turned_away[model, _LARGE] > _RECKONED_WITH_ABOVE * drains.asked[model, _LARGE]
+    return drains.waiting[number] > 0 or drains.turned_away[model, _LARGE] > EXPECTED_ABOVE * drains.asked[model, _LARGE]
 
 
 @lean_kernel
 def emptied(state: State, rows: Rows, drains: Drains, row: int) -> None:
-    """Something ended on a node: if it is idle, it takes the place of the kept node with the least free that is not."""
+    """Something ended on a node. If it is idle now, it takes the place of the kept node that has the least free."""
     if state.nodes[row, KEPT] != 0 or state.nodes[row, COUNT] < drains.large or state.nodes[row, IDLE] < state.nodes[row, COUNT]:
         return
     chosen = -1
     least = 0
     for slot in range(drains.kept.shape[0]):
         kept = drains.kept[slot, 0]
-        if kept < 0 or state.nodes[kept, IDLE] == state.nodes[kept, COUNT]:
-            continue
-        if not could_hold(state, rows, drains, drains.kept[slot, 1], row):
-            continue
-        free = _free_devices(state, kept)
-        if chosen < 0 or free < least:
-            chosen = slot
-            least = free
+        if kept >= 0 and state.nodes[kept, IDLE] < state.nodes[kept, COUNT] and could_hold(state, rows, drains, drains.kept[slot, 1], row):
+            free = _free_devices(state, kept)
+            if chosen < 0 or free < least:
+                chosen = slot
+                least = free
     if chosen >= 0:
         number = drains.kept[chosen, 1]
         _give_back(state, rows, drains, chosen)
-        drains.kept[chosen, 0] = row
-        drains.kept[chosen, 1] = number
-        state.nodes[row, KEPT] = rows.classes[number, CLASS_WHOLE]
-        note(rows, row)
+        _keep(state, rows, drains, chosen, row, number)
 
 
 @lean_kernel
@@ -171,12 +203,8 @@ def drain_for(state: State, rows: Rows, drains: Drains, number: int) -> None:
         if chosen < 0 or cost < least:
             chosen = row
             least = cost
-    wanted_devices = rows.classes[number, CLASS_WHOLE]
     if chosen >= 0:
-        drains.kept[slot, 0] = chosen
-        drains.kept[slot, 1] = number
-        state.nodes[chosen, KEPT] = wanted_devices
-        note(rows, chosen)
+        _keep(state, rows, drains, slot, chosen, number)
 
 
 @lean_kernel
@@ -201,16 +229,26 @@ def could_hold(state: State, rows: Rows, drains: Drains, number: int, row: int) 
 
 
 @lean_kernel
-def started(state: State, rows: Rows, drains: Drains, number: int, row: int, more: bool) -> None:
-    """A task of the class has started on `row`; `more` of it wait, or are to be reckoned with."""
+def _used(state: State, rows: Rows, drains: Drains, number: int, row: int) -> None:
+    """A task of the class has started on `row`."""
     if rows.classes[number, CLASS_WHOLE] < drains.large:
         return
+    needed = _needed(state, drains, number, row)
     for slot in range(drains.kept.shape[0]):
-        if drains.kept[slot, 0] == row or (drains.kept[slot, 1] == number and not more):
+        if drains.kept[slot, 0] == row or (drains.kept[slot, 1] == number and not needed):
             _give_back(state, rows, drains, slot)
             break
-    if more:
+    if needed:
         drain_for(state, rows, drains, number)
+
+
+@lean_kernel
+def _keep(state: State, rows: Rows, drains: Drains, slot: int, row: int, number: int) -> None:
+    drains.kept[slot, 0] = row
+    drains.kept[slot, 1] = number
+    drains.kept[slot, 2] = 0
+    state.nodes[row, KEPT] = rows.classes[number, CLASS_WHOLE]
+    note(rows, row)
 
 
 @lean_kernel

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -74,12 +74,17 @@ def learn(demands: Iterable[Demand], models: int, most_devices: int) -> Learned:
     if found is None:
         shares = [(d.share, d.count) for d in seen if d.share]
         sizes = sorted({share for share, _ in shares})
-        holes = hole_prices(sizes, [math.fsum(count for share, count in shares if share == size) for size in sizes])
+        holes = _holes(tuple(sizes), tuple(math.fsum(count for share, count in shares if share == size) for size in sizes))
         found = _remembered[name] = Learned(seen, holes, models, most_devices)
         while len(_remembered) > _REMEMBERED:
             _remembered.popitem(last=False)
     _remembered.move_to_end(name)
     return found
+
+
+@lru_cache(64)
+def _holes(sizes: tuple[int, ...], counts: tuple[float, ...]) -> Floats:
+    return hole_prices(list(sizes), list(counts))
 
 
 def merged(demands: Iterable[Demand]) -> tuple[Demand, ...]:

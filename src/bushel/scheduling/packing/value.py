@@ -33,11 +33,14 @@ Array = Any  # a numpy array where it is called from Python, a compiled one with
 
 @inner_kernel
 def level(levels: Array, model: int, amount: int) -> int:
-    """How many of the model's levels `amount` reaches."""
-    reached = 0
-    for number in range(levels.shape[1]):
-        if levels[model, number] <= amount:
-            reached += 1
+    """How many of the model's levels, which rise, `amount` reaches."""
+    reached, beyond = 0, levels.shape[1]
+    while reached < beyond:
+        middle = (reached + beyond) >> 1
+        if levels[model, middle] <= amount:
+            reached = middle + 1
+        else:
+            beyond = middle
     return reached
 
 
