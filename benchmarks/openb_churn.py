@@ -14,8 +14,7 @@ import numpy as np
 from benchmarks.openb_fill import OURS, Fleet, baseline_occupy, make_fleet, start, value_all, value_baseline
 from benchmarks.openb_trace import Trace
 from bushel.scheduling.kernels.mode import lean_kernel, twin
-from bushel.scheduling.packing.drain import Drains, arrived, emptied, make_drains, reckoned_with
-from bushel.scheduling.packing.drain import started as started_large
+from bushel.scheduling.packing.drain import Drains, arrived, emptied, give_way, make_drains, served
 from bushel.scheduling.packing.learning import learn
 from bushel.scheduling.packing.presets import TURNOVER_EVENTS, relearning_moments, steady_next
 from bushel.scheduling.packing.rows import fits, occupy, vacate
@@ -121,7 +120,7 @@ def serve_node(policy: int, tables: Tables, fleet: Fleet, drains: Drains, world:
         n[QUEUED] -= world.volume[number]
         if policy == OURS:
             taken = occupy(tables, fleet.state, fleet.rows, number, row)
-            started_large(fleet.state, fleet.rows, drains, number, row, world.first[number] >= 0)
+            served(fleet.state, fleet.rows, drains, number, row)
         else:
             taken = baseline_occupy(policy, tables, fleet, number, row)
         started(world, oldest, row, taken)
@@ -158,11 +157,12 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
         row, taken = -1, 0
         if world.first[number] < 0:
             row, taken = start(policy, tables, fleet, number)
+            if row < 0 and policy == OURS and give_way(fleet.state, fleet.rows, drains, number):
+                row, taken = start(policy, tables, fleet, number)
         if row >= 0:
             started(world, pod, row, taken)
             if policy == OURS:
-                arrived(fleet.state, fleet.rows, drains, number, False)
-                started_large(fleet.state, fleet.rows, drains, number, row, not queueing and reckoned_with(fleet.state, drains, row))
+                arrived(fleet.state, fleet.rows, drains, number, row, False)
             continue
         if queueing:
             if world.first[number] < 0:
@@ -174,7 +174,7 @@ def run_until(policy: int, queueing: bool, tables: Tables, fleet: Fleet, drains:
         elif pod >= n[WARM]:
             n[LOST] += world.volume[number]
         if policy == OURS:
-            arrived(fleet.state, fleet.rows, drains, number, True)
+            arrived(fleet.state, fleet.rows, drains, number, -1, queueing)
     return passed
 
 
@@ -215,7 +215,7 @@ def churn(trace: Trace, policy: int, queueing: bool, load: float, pods: int, see
         np.array([0.0, float(trace.capacity)]),
     )
     fleet = make_fleet(trace, seed)
-    drains = make_drains(fleet.state)
+    drains = make_drains(fleet.state, fleet.rows)
     steady, left = False, TURNOVER_EVENTS
     cuts = [0, *relearning_moments(pods), pods] if policy == OURS else [0, pods]
     for first, last in pairwise(cuts):
