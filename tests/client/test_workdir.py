@@ -45,6 +45,16 @@ def test_what_git_ignores_is_left_out(tmp_path: Path) -> None:
     assert found == {*kept, ".gitignore", "sub/.gitignore"}
 
 
+def test_what_git_keeps_and_no_task_needs_is_left_out_too(tmp_path: Path) -> None:
+    """docs/guides/submit.md"""
+    write(tmp_path / ".gitignore", "*.csv\n")
+    write(tmp_path / ".bushelignore", "/README.md\n!small.csv\n")
+    for name in ("README.md", "sub/README.md", "small.csv", "large.csv", "main.py"):
+        write(tmp_path / name)
+    found = {name for name in names(tmp_path) if not (tmp_path / name).is_dir()}
+    assert found == {".gitignore", ".bushelignore", "sub/README.md", "small.csv", "main.py"}
+
+
 def test_git_itself_agrees(tmp_path: Path) -> None:
     write(tmp_path / ".gitignore", "**/cache\n*.py[co]\ndata/*\n!data/small.csv\nfoo/**/bar\n")
     for name in ("cache/a", "x/cache/b", "m.py", "m.pyc", "data/large.csv", "data/small.csv", "foo/bar", "foo/x/y/bar", "foo/baz"):

@@ -1,8 +1,8 @@
 """Pack a folder into one archive that depends on its content alone.
 
 Guarantees: the same files give the same bytes and hence the same digest, whenever and by whomever they are packed; what
-`.gitignore` files at any depth leave out is left out, and so is `.git`; nothing outside the folder gets in, by link or
-otherwise; a folder past the limit is refused before anything is packed, with its largest parts named.
+`.gitignore` and `.bushelignore` files at any depth leave out is left out, and so is `.git`; nothing outside the folder gets
+in, by link or otherwise; a folder past the limit is refused before anything is packed, with its largest parts named.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import IO, BinaryIO, NamedTuple
 
 from bushel.domain.errors import FieldProblem, InvalidDocument, TooLarge
@@ -112,11 +113,19 @@ class _Ignore(NamedTuple):
     spec: object
 
 
+IGNORE_FILES = (".gitignore", ".bushelignore")
+"""In the order in which they are read: where both have an opinion, the last one's holds."""
+
+
 def _read_ignore(folder: str, prefix: str) -> _Ignore | None:
-    try:
-        with open(os.path.join(folder, ".gitignore"), encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError:
+    lines: list[str] = []
+    for name in IGNORE_FILES:
+        with (
+            suppress(OSError),
+            open(os.path.join(folder, name), encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            lines += file.read().splitlines()
+    if not lines:
         return None
     from pathspec import GitIgnoreSpec
 
@@ -124,7 +133,7 @@ def _read_ignore(folder: str, prefix: str) -> _Ignore | None:
 
 
 def _ignored(name: str, ignores: list[_Ignore]) -> bool:
-    """The innermost `.gitignore` with an opinion decides."""
+    """The innermost folder with an opinion decides."""
     for prefix, spec in ignores:
         verdict = spec.check_file(name[len(prefix) :]).include  # type: ignore[attr-defined]
         if verdict is not None:
