@@ -119,7 +119,7 @@ def test_the_rest_waits_for_the_sample_and_goes_on_when_the_gates_hold(pipelines
     assert outcomes(pipelines, run) == {
         "failed partitions at most 0": (True, 0, None),
         "rows of frames within 2%": (True, 303, 300),
-        "schema of frames same": (True, "1 columns", "1 columns"),
+        "schema of frames same": (True, "1 column", "1 column"),
         "mean of speed in frames within 5%": (True, pytest.approx(10.4), pytest.approx(10.0)),
         "nulls of speed in frames at most 1%": (True, 0.0, 0.0),
     }

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from bushel.control.canary import NAMES_KEPT, choose
-from bushel.control.canary_gates import gates_told
+from bushel.control.canary_gates import gates_told, plural
 from bushel.control.canary_measures import new_canary, partitions_of_versions
 from bushel.control.runs import known_partitions
 from bushel.domain.ranges import IndexRanges
 from bushel.spec.canary_stages import canary_stages
 from bushel.store import pipelines, runs
 from bushel.store.database import Transaction
+
+NO_SAMPLE = "there was nothing to sample"
 
 
 def canary_view(row: Mapping[str, Any], done: int | None = None) -> dict[str, Any] | None:
@@ -55,13 +57,14 @@ def _sentence(view: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     if view["state"] == "passed":
         versions = ", ".join(f"{name} version {number}" for name, number in view["compared_with"].items() if number is not None)
         beside = f", compared with {versions}" if versions else ""
-        return f"{gates} gates held over {count:,} of {view['of']:,} partitions{beside}" if count else "there was nothing to sample"
+        return f"{plural(gates, 'gate')} held over {count:,} of {plural(view['of'], 'partition')}{beside}" if count else NO_SAMPLE
     if row["ended_at"] is not None:
         return "the run ended before its sample was judged"
     if count is None:
         return "the sample is chosen when its partitions are known"
-    done = f"{view['done']:,} of " if view["done"] is not None else ""
-    return f"{done}{count:,} partitions of the sample are done; {view['of'] - count:,} wait for its gates"
+    done = f"{view['done'] or 0:,} of {plural(count, 'partition')} of the sample {'are' if count != 1 else 'is'} done"
+    rest = view["of"] - count
+    return f"{done}; {rest:,} {'wait' if rest != 1 else 'waits'} for its gates" if rest else done
 
 
 def canary_plan_view(tx: Transaction, project_id: int, document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -85,5 +88,7 @@ def canary_plan_view(tx: Transaction, project_id: int, document: Mapping[str, An
 
 
 def _plan_sentence(view: Mapping[str, Any], total: int | None) -> str:
-    first = "a sample of the listed partitions" if view["count"] is None else f"{view['count']:,} of {total:,} partitions"
-    return f"{first} first, through {', '.join(view['sampled'])}; then the rest, if {len(view['gates'])} gates hold"
+    first = "a sample of the listed partitions" if total is None else f"{view['count'] or 0:,} of {plural(total, 'partition')}"
+    gates = len(view["gates"])
+    holding = f"{plural(gates, 'gate')} {'hold' if gates != 1 else 'holds'}"
+    return f"{first} first, through {', '.join(view['sampled'])}; then the rest, if {holding}"

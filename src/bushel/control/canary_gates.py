@@ -163,7 +163,7 @@ def _schema(name: str, wanted: str, measured: Measured) -> Outcome:
     names = [column for column in sorted({*new, *old}) if new.get(column) != old.get(column)]
     broken = names if wanted == "same" else [column for column in names if column in old]
     if not broken:
-        return Outcome(gate, True, f"{len(new)} columns", f"{len(old)} columns", measured.version, measured.described)
+        return Outcome(gate, True, plural(len(new), "column"), plural(len(old), "column"), measured.version, measured.described)
     told = [", ".join(f"{column}: {schema.get(column, 'none')}" for column in broken[:DIFFERENCES_SHOWN]) for schema in (new, old)]
     return Outcome(gate, False, told[0], told[1], measured.version, measured.described)
 
@@ -180,12 +180,17 @@ def sentence(outcomes: Sequence[Outcome], *, total: int, pipeline: str, run: int
         found = f"it is {_number(first.measured)}"
     else:
         before = f"{_number(first.last)} in version {first.version}"
-        found = f"it is {_number(first.measured)}, and {before}, over the same {first.partitions:,} partitions"
-    more = f"; {len(broken) - 1} more of {len(outcomes)} gates do not hold" if len(broken) > 1 else ""
+        found = f"it is {_number(first.measured)}, and {before}, over the same {plural(first.partitions, 'partition')}"
+    more = f"; of {len(outcomes)} gates {len(broken)} do not hold" if len(broken) > 1 else ""
+    rest = f"{plural(total, 'partition')} {'was' if total == 1 else 'were'} not begun. " if total else ""
     return (
-        f"the canary's gate `{first.gate}` does not hold: {found}{more}. {total:,} partitions were not begun. "
+        f"the canary's gate `{first.gate}` does not hold: {found}{more}. {rest}"
         f"Mend and apply it, or let it pass: bushel pipeline approve {pipeline} --run {run} --message WHY"
     )
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _number(value: float | str) -> str:
