@@ -287,6 +287,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/schemas/job"): Rule("anyone", lambda w: Ask("/v1/schemas/job")),
     ("POST", "/v1/jobs"): Rule("member", lambda w: Ask("/v1/jobs", json={"run": "true"}, params={"project": w.project})),
     ("GET", "/v1/jobs"): Rule("viewer", lambda w: Ask("/v1/jobs", params={"project": w.project})),
+    ("GET", "/v1/history"): Rule("viewer", lambda w: Ask("/v1/history", params={"project": w.project})),
     ("GET", "/v1/jobs/{job}"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}")),
     ("GET", "/v1/jobs/{job}/attempts"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/attempts")),
     ("GET", "/v1/jobs/{job}/explain"): Rule("viewer", lambda w: Ask(f"/v1/jobs/{w.new_job()}/explain")),

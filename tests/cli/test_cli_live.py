@@ -136,6 +136,21 @@ def test_an_estimate_of_what_is_not_submitted(running: RunningBushel) -> None:
     assert "not both" in running.run("estimate", "some-job", "--file", "job.yaml").err
 
 
+def test_the_past_of_an_installation_is_replayed_on_more_nodes(running: RunningBushel, tmp_path: Path) -> None:
+    assert running.run("wait", running.submit(*SMALL, "--", "true")).code == 0
+    made = running.run("what-if", "--add", "2x8c", "--seeds", "2")
+    assert made.code == 0, made.err
+    assert "wait: mean" in made.out
+    assert "changed, sample 1" in made.err
+    assert "nothing is changed" in running.run("what-if").err
+    kept = str(tmp_path / "history.jsonl")
+    assert running.run("what-if", "--save", kept).code == 0
+    assert '"resources"' in Path(kept).read_text()
+    assert '"run"' not in Path(kept).read_text()
+    assert running.run("simulate", kept, "--nodes", "2x8c").code == 0
+    assert "there is no queue 'nowhere'" in running.run("what-if", "--queue", "nowhere:weight=1").err
+
+
 def test_cancel_of_many_asks_first(running: RunningBushel) -> None:
     for _ in range(3):
         running.submit("--hold", "--label", "many=yes", *SMALL, "--", "true")

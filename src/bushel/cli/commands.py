@@ -47,6 +47,7 @@ COMMANDS = {
     "release": Entry(CHANGES, "change", "let held jobs start"),
     "retry": Entry(CHANGES, "change", "submit what failed again, as a new job"),
     "simulate": Entry(PLATFORM, "simulate", "replay a trace in virtual time under one policy or several"),
+    "what-if": Entry(PLATFORM, "what_if", "replay the past under a changed policy, quota or fleet"),
     "whoami": Entry(TENANCY, "whoami", "show who you are and what you may do"),
     "audit": Entry(TENANCY, "audit", "show who changed what"),
     "completion": Entry(SELF, "completion", "print the completion script of a shell"),

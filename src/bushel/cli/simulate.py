@@ -12,7 +12,7 @@ from bushel.cli.session import Session
 _EXAMPLES = """\
   bushel simulate trace.swf --nodes 128x32c
   bushel simulate team-*.csv --nodes 20xV100:8 --policy default --policy patient:patience_seconds=3600 --figures pictures
-  bushel ls -o jsonl > history.jsonl && bushel simulate history.jsonl --nodes 16xH100:8,4xH100:8:spot --spot-reclaims 86400"""
+  bushel what-if --days 30 --save history.jsonl && bushel simulate history.jsonl --nodes 16xH100:8,4xH100:8:spot --spot-reclaims 86400"""
 
 _VALUES = {"nodes": "NODES", "jobs": "N", "seed": "N", "period": "SECONDS", "figures": "FOLDER", "parquet": "FOLDER"}
 _HELP = {

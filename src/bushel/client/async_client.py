@@ -43,6 +43,7 @@ class AsyncJobs(_Resource):
     explain = AsyncCall(jobs.explain)
     estimate = AsyncCall(jobs.estimate)
     estimate_document = AsyncCall(jobs.estimate_document)
+    history = AsyncEvery(jobs.history_page)
     cancel = AsyncCall(jobs.cancel)
     cancel_many = AsyncCall(jobs.cancel_many)
     hold = AsyncCall(jobs.hold)

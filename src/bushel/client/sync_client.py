@@ -42,6 +42,7 @@ class Jobs(_Resource):
     explain = Call(jobs.explain)
     estimate = Call(jobs.estimate)
     estimate_document = Call(jobs.estimate_document)
+    history = Every(jobs.history_page)
     cancel = Call(jobs.cancel)
     cancel_many = Call(jobs.cancel_many)
     hold = Call(jobs.hold)

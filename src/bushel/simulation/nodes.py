@@ -24,10 +24,10 @@ _PART = re.compile(
 def world_from(text: str) -> World:
     """Of `--nodes`."""
     path = Path(text)
-    return world_of(_from_csv(path) if path.suffix == ".csv" else _from_words(text))
+    return world_of(_from_csv(path) if path.suffix == ".csv" else nodes_of_words(text))
 
 
-def _from_words(text: str) -> list[Node]:
+def nodes_of_words(text: str) -> list[Node]:
     nodes: list[Node] = []
     for part in text.split(","):
         match = _PART.fullmatch(part.strip())

@@ -6,7 +6,7 @@ and counted; anything else that is wrong is an error that says what.
 - the Standard Workload Format: `;` comments and 18 numbers a line (Chapin et al. 1999; Feitelson's archive);
 - openb: one CSV of pods with `num_gpu`, `gpu_milli`, `gpu_spec`, creation, scheduling and deletion times;
 - gangs with durations by hardware: `arrival_s, model, gpus, v100_s`, one file a tenant;
-- jobs as Bushel tells them: JSON lines of `bushel ls -o jsonl`, or a CSV with `arrival_s, queue, runtime_s` and more if known.
+- jobs as Bushel tells them: JSON lines of `bushel what-if --save`, or a CSV with `arrival_s, queue, runtime_s` and more if known.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _read(file: Path, per_node: int) -> Iterator[TraceJob | None]:
             lines.seek(0)
             first = next((line for line in start.splitlines() if line.strip()), "")
             if first.startswith("{"):
-                yield from map(_job_of_history, (json.loads(line) for line in lines if line.strip()))
+                yield from map(job_of_history, (json.loads(line) for line in lines if line.strip()))
             elif first.startswith(";") or not any(character.isalpha() for character in first):
                 yield from map(_job_of_swf, (line.split() for line in lines if line.strip() and not line.startswith(";")))
             else:
@@ -138,7 +138,7 @@ def _job_of_row(row: Mapping[str, str]) -> TraceJob | None:
     )
 
 
-def _job_of_history(row: dict[str, Any]) -> TraceJob | None:
+def job_of_history(row: dict[str, Any]) -> TraceJob | None:
     """A job as the API tells it. What did not run to an end says nothing of how long it would have taken."""
     metadata, spec, status = row["metadata"], row["spec"], row["status"]
     begun, ended = status.get("started_at"), status.get("ended_at")

@@ -87,14 +87,14 @@ def table(runs: Sequence[Outcomes]) -> str:
     summaries = [Summary.of(run) for run in runs]
     lines = [["", *(summary.setting for summary in summaries)]]
     lines += [[name, *(cell(summary) for summary in summaries)] for name, cell in _ROWS]
-    text = _aligned(lines)
+    text = aligned(lines)
     names = sorted({queue.name for run in runs for queue in run.queues})
     held = [{queue.name: queue for queue in run.queues} for run in runs]
     rows = [["mean part of its entitlement", *(run.setting for run in runs)]]
     rows += [[f"  {name}", *(f"{queues[name].share:.1%}" if name in queues else "" for queues in held)] for name in names[:40]]
     if len(names) > 40:
         rows.append([f"  and {len(names) - 40} queues more", *("" for _ in runs)])
-    return f"{text}\n\n{_aligned(rows)}"
+    return f"{text}\n\n{aligned(rows)}"
 
 
 def span(seconds: float) -> str:
@@ -122,7 +122,7 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else 0.0
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -63,6 +63,14 @@ def list_page(
     return Operation("GET", "/v1/jobs", parameters=parameters)
 
 
+def history_page(
+    *, project: str | None = None, since: str | None = None, before: str | None = None, limit: int | None = None, page: str | None = None
+) -> Operation[Page[JobView]]:
+    """As `list_page`, with that part of the documents which says what the jobs need: for whoever wants to replay them."""
+    parameters = [("project", project), ("since", since), ("before", before), ("limit", limit), ("page", page)]
+    return Operation("GET", "/v1/history", parameters=parameters, timeout_seconds=60.0)
+
+
 def get(job: str, *, project: str | None = None) -> Operation[JobView]:
     return Operation("GET", _path(job), parameters=[("project", project)])
 
