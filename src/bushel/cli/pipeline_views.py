@@ -87,7 +87,7 @@ def _canary(run: dict[str, Any], session: Session) -> Iterator[str]:
 
 def _measured(gate: dict[str, Any]) -> str:
     values = [
-        plain(f"{value:,.6g}" if isinstance(value, float) else str(value))
+        plain(value) if isinstance(value, str) else f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
         for value in (gate["measured"], gate["last"])
         if value is not None
     ]
