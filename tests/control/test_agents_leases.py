@@ -104,6 +104,19 @@ def test_a_parked_cluster_is_never_given_up(world: World) -> None:
     assert kinds == ["cluster.joined", "cluster.parked", "cluster.joined"]
 
 
+def test_a_silent_cluster_of_kubernetes_is_waited_for(world: World) -> None:
+    """docs/guides/kubernetes.md#why-nothing-runs-twice"""
+    agent = world.agents[0]
+    [key] = world.place(world.submit())
+    with world.database.transaction() as tx:
+        tx.execute("update clusters set engine = 'kubernetes' where id = %s", (agent.cluster_id,))
+    world.silence(agent)
+    world.settle()
+    assert world.attempt(key)["state"] == "starting", "its pod may still run"
+    world.sync(agent, agent.report(key, "ended", task(exit_code=0)))
+    assert world.attempt(key)["outcome"] == "succeeded"
+
+
 def test_a_leader_that_was_replaced_can_give_nothing_up(world: World) -> None:
     [key] = world.place(world.submit())
     world.silence(world.agents[0])
