@@ -28,6 +28,17 @@ def test_with_departures_every_device_is_accounted_for() -> None:
             assert queueing == (result.lost == 0)
 
 
+def test_with_departures_fewer_large_pods_are_lost_than_with_fgd_and_best_fit() -> None:
+    trace = made_up_trace(nodes=120, pods=1000, seed=3)
+    with using(compiled=True):
+        lost = {
+            name: np.mean([churn(trace, policy, False, 0.9, 12_000, seed).large_lost for seed in (1, 2, 3, 4)])
+            for name, policy in POLICIES.items()
+        }
+    assert lost["ours"] < lost["FGD"]
+    assert lost["ours"] < lost["BestFit"]
+
+
 def test_seeds_are_given_as_a_range_or_a_list() -> None:
     assert seeds_of("42-45") == [42, 43, 44, 45]
     assert seeds_of("1,7") == [1, 7]
