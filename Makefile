@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock locks/uv.txt pyproject.toml tools/setup | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test check bench format lock kubernetes-tools clean
+.PHONY: help setup demo test test-kubernetes check bench format lock kubernetes-tools clean
 
 help:                  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 26
@@ -22,7 +22,10 @@ demo: setup            ## The main job, live, on this machine
 	@$(BIN)/python examples/drive_dataset/demo.py
 
 test: setup check      ## Everything that must hold
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not kubernetes"
+
+test-kubernetes: kubernetes-tools ## What must hold on a real Kubernetes
+	CI=$${CI:-true} $(BIN)/python -m pytest tests/kubernetes
 
 check: setup           ## Format, lint, imports, types
 	$(BIN)/ruff format --check .
