@@ -25,8 +25,8 @@ from drive_dataset.workspace import Workspace, guarded
 from bushel import data
 
 SECONDS = 1800
-MOST_TOGETHER = 16
-CUT = 8
+MOST_TOGETHER = 32
+CUT = 16
 
 NEEDS: dict[str, tuple[str, ...]] = {  # stage of one recording → stages whose parts of that recording it reads
     "decode": ("validate",),
