@@ -204,36 +204,48 @@ class Search:
         if not self._charges(kept, variants, self._claim.wanted):
             return gone  # some make room in a quota, not on a node
         unneeded = self._adds(room, variant, kept, count_of)
+        room = without(self._room, self._holdings, kept)
+        order, first = self._entries()
         for number in np.flatnonzero(kept & (unneeded <= surplus))[::-1].tolist():
-            trial = kept.copy()
-            trial[number] = False
-            mine = np.unique(self._holdings.rows_of(number))
-            mine = mine[count_of[mine] > 0]
-            left = self._counts_of(variant, mine, trial)
-            less = int(count_of[mine].sum() - left.sum())
-            if less <= surplus and self._charges(trial, variants, self._claim.wanted):
-                kept, surplus = trial, surplus - less
-                count_of[mine] = left
+            entries = order[first[number] : first[number + 1]]
+            entries = entries[count_of[self._holdings.row[entries]] > 0]
+            kept[number] = False
+            less, left = self._with_back(room, variant, entries, kept, count_of)
+            if less <= surplus and self._charges(kept, variants, self._claim.wanted):
+                surplus -= less
+                rows = self._holdings.row[entries]
+                count_of[rows] = left
+                room.free[:, rows] -= self._holdings.amounts[:, entries]
+                room.nodes.devices[:, rows] -= self._holdings.parts[:, entries].astype(room.nodes.devices.dtype)
+            else:
+                kept[number] = True
         return kept
 
-    def _counts_of(self, variant: Variant, rows: Integers, gone: Mask) -> Integers:
-        """As `Room.counts`, of a few nodes, once these are gone."""
-        holdings, room = self._holdings, self._room
-        entries = np.flatnonzero(gone[holdings.who] & np.isin(holdings.row, rows))
-        at = np.searchsorted(rows, holdings.row[entries])  # rows are in order
-        free = room.free[:, rows].copy()
-        np.add.at(free.T, at, holdings.amounts[:, entries].T)
-        counts = np.full(len(rows), 1 << 20, np.int64)
+    def _entries(self) -> tuple[Integers, Integers]:
+        """Entries of the holdings by victim, and where those of each begin."""
+        who = self._holdings.who
+        return np.argsort(who, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(self._victims)))])
+
+    def _with_back(self, room: Room, variant: Variant, entries: Integers, kept: Mask, count_of: Integers) -> tuple[int, Integers]:
+        """How much less its nodes hold of the claim with one of the victims back, and what they hold then; `kept` are gone."""
+        holdings, rows = self._holdings, self._holdings.row[entries]
+        if holdings.unpinned:
+            left = without(self._room, holdings, kept).counts(variant, rows)
+        else:
+            left = self._counts_beside(room, variant, entries)
+            left[room.closed[rows]] = 0
+        return int((count_of[rows] - left).sum()), left
+
+    def _counts_beside(self, room: Room, variant: Variant, entries: Integers) -> Integers:
+        """How many tasks fit on the node of each entry beside what it holds there, and what else is not free in `room`."""
+        holdings, rows = self._holdings, self._holdings.row[entries]
+        counts = np.full(len(entries), 1 << 20, np.int64)
         for column, amount in variant.columns:
-            counts = np.minimum(counts, free[column] // amount)
+            counts = np.minimum(counts, (room.free[column, rows] - holdings.amounts[column, entries]) // amount)
         if variant.device_column is not None:
-            if holdings.unpinned:
-                return without(room, holdings, gone).counts(variant, rows)
             model = room.fleet.model_of[variant.device_column]
-            devices = room.nodes.devices[model][rows].astype(np.int64)
-            np.add.at(devices, at, holdings.parts[model, entries])
-            counts = np.minimum(counts, _device_counts(variant, devices))
-        return np.where(room.closed[rows], 0, np.maximum(counts, 0))
+            counts = np.minimum(counts, _device_counts(variant, room.nodes.devices[model][rows] - holdings.parts[model, entries]))
+        return np.maximum(counts, 0)
 
     def _adds(self, room: Room, variant: Variant, kept: Mask, count_of: Integers) -> Integers:
         """What the place would hold less, at least, with each of them back alone; 0 where that is not known."""
@@ -242,14 +254,8 @@ class Search:
         entries = np.flatnonzero(kept[holdings.who] & (count_of[holdings.row] > 0))
         if holdings.unpinned or not len(entries):
             return adds
-        rows = holdings.row[entries]
-        counts = np.full(len(entries), 1 << 20, np.int64)
-        for column, amount in variant.columns:
-            counts = np.minimum(counts, (room.free[column, rows] - holdings.amounts[column, entries]) // amount)
-        if variant.device_column is not None:
-            model = room.fleet.model_of[variant.device_column]
-            counts = np.minimum(counts, _device_counts(variant, room.nodes.devices[model][rows] - holdings.parts[model, entries]))
-        np.add.at(adds, holdings.who[entries], np.maximum(0, count_of[rows] - np.maximum(counts, 0)))
+        counts = self._counts_beside(room, variant, entries)
+        np.add.at(adds, holdings.who[entries], np.maximum(0, count_of[holdings.row[entries]] - counts))
         return adds
 
     def _cheapest(self, gone: Mask, rows: Integers, place: Integers, able: Integers) -> int:

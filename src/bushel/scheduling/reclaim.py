@@ -32,6 +32,7 @@ from bushel.scheduling.least_evictions import Claim, Search
 from bushel.scheduling.live import LiveColumns, live_of
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL, charge_of
 from bushel.scheduling.ranks import Ranks
+from bushel.scheduling.released import Released, release
 from bushel.scheduling.victims import NOBODY, Holdings, Victims, nearness_of, without
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class _Reclaim:
         gone = np.flatnonzero(self._evicted)
         self._room = without(made.room, live.holdings(self._slots[gone]), np.ones(len(gone), np.bool_))
         self._ledger = made.ledger.copy()
-        self._release(self._ledger.table, self._queue[gone], self._charges_of[:, gone])
+        release(self._ledger.table, self._queue[gone], self._charges_of[:, gone])
         self._counted = np.ones(len(made.ledger.columns), np.int64)  # "gpu" is counted only if some queue names it
         self._counted[-1] = GPU_OF_ANY_MODEL in made.shares.columns
         self._ranks = self._stand()
@@ -260,6 +261,7 @@ class _Reclaim:
     def _charges(self, queue: int, victims: Victims) -> Callable[[Mask, tuple[Variant, ...], tuple[int, ...]], bool]:
         """Whether every ceiling has room for the claim once some are gone."""
         known: dict[bytes, bool] = {}
+        after = Released(self._ledger.table, victims)
 
         def allowed(gone: Mask, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
             needs = self._ledger.needs(charge_of_counts(variants, counts))
@@ -268,20 +270,9 @@ class _Reclaim:
                 known[name] = bool(twin(allows)(self._ledger.table, queue, needs, 1))
             if known[name] or not gone.any():
                 return known[name]
-            after = self._ledger.copy().table
-            self._release(after, victims.queues[gone], victims.amounts[:, gone])
-            return bool(twin(allows)(after, queue, needs, 1))
+            return bool(twin(allows)(after.of(gone), queue, needs, 1))
 
         return allowed
-
-    @staticmethod
-    def _release(table: tables.Queues, queues: Integers, amounts: Integers) -> None:
-        """Of each of these queues what is given, side by side."""
-        named, place = np.unique(queues, return_inverse=True)
-        sums = np.zeros((len(named), len(amounts)), np.int64)
-        np.add.at(sums, place, amounts.T)
-        for queue, needs in zip(named.tolist(), sums, strict=True):
-            twin(charge)(table, queue, needs, -1)
 
     def _grant(self, claimant: Claimant, elements: tuple[Element, ...], search: Search, gone: Mask, victims: Victims) -> None:
         made, queue = self._made, self._ledger.number[claimant.queue_id]
@@ -292,7 +283,7 @@ class _Reclaim:
         self._evict(claimant, elements, victims, gone, self._for_whom(holdings, len(victims), first_of_row)[gone])
         self._ranks.stop(numbers[self._ranks.runs[numbers]])
         self._evicted[numbers] = True
-        self._release(self._ledger.table, victims.queues[gone], victims.amounts[:, gone])
+        release(self._ledger.table, victims.queues[gone], victims.amounts[:, gone])
         for piece in pieces:
             made.room.withhold(piece)
         rows = np.unique([piece.row for piece in pieces])
