@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.openb_churn import churn
+from benchmarks.openb_churn import Churned, churn
 from benchmarks.openb_fill import POLICIES, fill
 from benchmarks.openb_trace import Trace, read_trace
 from benchmarks.report import Report
 from bushel.scheduling.kernels.mode import using
 
 _DEFAULT_TRACES = Path(__file__).resolve().parents[2] / "shared" / "traces" / "openb"
-_LISTS_WITH_DEPARTURES = ("default", "multigpu30", "gpuspec20", "gpushare60")
 
 
 def seeds_of(text: str) -> list[int]:
@@ -57,16 +56,20 @@ def measure_fill(report: Report, trace: Trace, seeds: Sequence[int], part: float
 
 
 def measure_departures(report: Report, trace: Trace, loads: Sequence[float], seeds: Sequence[int], pods: int) -> None:
-    for queueing in (True, False):
+    cells = [(queueing, load, name) for queueing in (True, False) for load in loads for name in POLICIES]
+    runs: dict[tuple[bool, float, str], list[Churned]] = {cell: [] for cell in cells}
+    for seed in seeds:  # the outer loop: what is learnt depends on the seed alone
+        for queueing, load, name in cells:
+            runs[queueing, load, name].append(churn(trace, POLICIES[name], queueing, load, pods, seed))
+    results = {cell: np.array(some) for cell, some in runs.items()}
+    for queueing, load, name in cells:
         kind = "queue" if queueing else "loss"
+        print(f"{trace.name:12} {kind:5} {load:.1f} {name:8} {_departures_text(results[queueing, load, name], queueing)}", flush=True)
+    for queueing in (True, False):
         for load in loads:
-            results = {
-                name: np.array([churn(trace, policy, queueing, load, pods, seed) for seed in seeds]) for name, policy in POLICIES.items()
-            }
-            for name, runs in results.items():
-                print(f"{trace.name:12} {kind:5} {load:.1f} {name:8} {_departures_text(runs, queueing)}", flush=True)
+            kind = "queue" if queueing else "loss"
             for field, what in ((1, "fragmented"), (5, "wait of 8 GPUs")) if queueing else ((2, "lost"), (3, "lost of 8 GPUs")):
-                ours, fgd = float(results["ours"][:, field].mean()), float(results["FGD"][:, field].mean())
+                ours, fgd = (float(results[queueing, load, name][:, field].mean()) for name in ("ours", "FGD"))
                 report.add(f"openb {trace.name} {kind} {load:.1f}: {what}", ours, "lifetimes" if field == 5 else "%", "FGD", fgd)
 
 
@@ -97,8 +100,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.nodes = options.nodes or options.traces / "openb_node_list_gpu_node.csv"
     if options.pods is None:
         options.pods = sorted(options.traces.glob("openb_pod_list_*.csv"))
-        if options.departures:
-            options.pods = [path for path in options.pods if path.stem.removeprefix("openb_pod_list_") in _LISTS_WITH_DEPARTURES]
     if not options.nodes.exists() or not options.pods:
         parser.error("no lists: name them with --nodes and --pods, or their folder with --traces")
     return options

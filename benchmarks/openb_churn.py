@@ -6,7 +6,7 @@ overtake one that fits nowhere. Without, it is lost. Load is GPU work offered ov
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from benchmarks.openb_fill import OURS, Fleet, baseline_occupy, make_fleet, star
 from benchmarks.openb_trace import Trace
 from bushel.scheduling.kernels.mode import lean_kernel, twin
 from bushel.scheduling.packing.drain import Drains, arrived, emptied, give_way, make_drains, served
-from bushel.scheduling.packing.learning import learn
+from bushel.scheduling.packing.learning import Learned, learn
 from bushel.scheduling.packing.presets import TURNOVER_EVENTS, relearning_moments, steady_next
 from bushel.scheduling.packing.rows import fits, occupy, vacate
 from bushel.scheduling.packing.tables import Tables
@@ -189,9 +189,21 @@ class Churned(NamedTuple):
     large_wait: float
 
 
+@lru_cache(maxsize=1)
+def lessons(trace: Trace, pods: int, seed: int) -> list[Learned]:
+    """What is learnt at each moment of relearning from the pods that came before: the same at every load."""
+    classes = draw(trace, np.random.default_rng(seed), pods)
+    moments = [0, *relearning_moments(pods)]
+    return [learn(trace.demands(classes[:moment]), trace.model_count, int(trace.counts.max())) for moment in moments]
+
+
+def draw(trace: Trace, random: np.random.Generator, pods: int) -> Array:
+    return trace.pods[random.integers(len(trace.pods), size=pods)]
+
+
 def churn(trace: Trace, policy: int, queueing: bool, load: float, pods: int, seed: int) -> Churned:
     random = np.random.default_rng(seed)
-    classes = trace.pods[random.integers(len(trace.pods), size=pods)]
+    classes = draw(trace, random, pods)
     mean = float(trace.volumes[trace.pods].mean())
     count = len(trace.classes)
     numbers = np.zeros(10, np.int64)
@@ -218,8 +230,7 @@ def churn(trace: Trace, policy: int, queueing: bool, load: float, pods: int, see
     drains = make_drains(fleet.state, fleet.rows)
     steady, left = False, TURNOVER_EVENTS
     cuts = [0, *relearning_moments(pods), pods] if policy == OURS else [0, pods]
-    for first, last in pairwise(cuts):
-        learned = learn(trace.demands(classes[:first]), trace.model_count, int(trace.counts.max()))
+    for learned, last in zip(lessons(trace, pods, seed), cuts[1:], strict=False):
         tables = learned.steady if steady else learned.fill
         twin(value_all)(policy, tables, fleet)
         while numbers[NEXT] < last:

@@ -20,7 +20,7 @@ DEVICE_MILLI = 1000
 _NO_SUCH_MODEL = 1 << 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """`classes` is class × (CPU, memory, whole devices, share, models as a bit mask); `pods` are class numbers in order of name."""
 
