@@ -3,11 +3,12 @@
 Guarantees: when everything within its entitlement that fits has started, every element left that would keep its queue within its
 entitlement gets the room of others that are beyond theirs, in the same plan, if they may be stopped and that makes room; so does
 the first element of a queue that runs nothing, from those farther beyond than it, and one of higher priority within its own queue
-(`fairness.standings` says why this ends). What is stopped is what `least_evictions` chose: whole elements, and none that is not
-needed. What already stops counts as coming free, so nobody is stopped twice for one claim: a claim that fits beside what is
-free and what is stopping stops nobody. The nodes it will use, and its part of the quotas, are kept from
+(`fairness.standings` says why this ends). One that has such a right and fits in what is free starts. What is stopped is what
+`least_evictions` chose: whole elements, and none that is not needed; nobody who may not run again, has not run as long as it was
+promised, or whose job was stopped for others as often as the policy allows. What already stops counts as coming free, so a claim that
+fits beside what is free and what is stopping stops nobody. The nodes it will use, and its part of the quotas, are kept from
 everything that comes after it in the plan. All of this follows from the snapshot, so the next plan finds the same claim and
-keeps the same room until it can start, and does not put back what was stopped.
+keeps the same room until it can start; that it puts nobody back is seen to by `foresight`.
 """
 
 from __future__ import annotations
