@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from bushel.control import explanation_texts as texts
 from bushel.control.canary_measures import rest_waits_for
+from bushel.control.job_history import hindsight_of, likely_remaining
 from bushel.control.jobs import find_job
 from bushel.control.plan_reasons import alternative_view, headline, placement_of, reason, waiting_reasons
 from bushel.control.preemption import live_policy
@@ -29,6 +30,7 @@ from bushel.domain.lifecycle import TERMINAL_JOB_STATES, JobState
 from bushel.domain.principal import Principal
 from bushel.scheduling.alternatives import alternatives
 from bushel.scheduling.entities import ReadyJob, ShapeClass
+from bushel.scheduling.hindsight import Hindsight
 from bushel.scheduling.plan import Plan, Policy, Start, plan
 from bushel.spec.explanation import AlternativeView, ExplanationView, ReasonView, StartPlaceView
 from bushel.store.database import Database, Transaction
@@ -151,12 +153,13 @@ class Explainer:
                 newest = replace(added, id=max(snapshot.lines.where, default=0) + 1, submitted_seconds=now.timestamp())
                 yield plan(snapshot.with_jobs([newest]), now, _POLICY), now
 
-    def explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf) -> ExplanationView:
-        """Of a job that may start as far as its own rows go; `reasons` stand in those. `names` tells those of jobs that may be seen."""
+    def explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf, known: Hindsight) -> ExplanationView:
+        """Of a job that may start as far as its own rows go; `reasons` stand in those. `names` tells those of jobs that may be seen,
+        `known` how long jobs run."""
         with self._lock:
-            return self._explain(facts, reasons, names)
+            return self._explain(facts, reasons, names, known)
 
-    def _explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf) -> ExplanationView:
+    def _explain(self, facts: JobFacts, reasons: list[ReasonView], names: NamesOf, known: Hindsight) -> ExplanationView:
         snapshot = self._keeper.refresh()
         job = snapshot.lines.job(facts.row["id"])
         if job is None:
@@ -167,9 +170,10 @@ class Explainer:
             return facts.view("it starts with the next plan", reasons, placement=placement_of(snapshot.fleet, _nodes_of(starts[0])))
         reasons = reasons + waiting_reasons(made, job)
         until = time.monotonic() + _ALTERNATIVES_SECONDS
-        found = alternatives(made, job, self._keeper.now, _POLICY, enough=lambda: time.monotonic() > until)
-        known = names({key[0] for other in found if other.trial.ends for key in other.trial.ends.keys})
-        views = [alternative_view(snapshot, other, known) for other in found]
+        now, remaining = self._keeper.now, likely_remaining(known, self._keeper.now.timestamp())
+        found = alternatives(made, job, now, _POLICY, remaining=remaining, enough=lambda: time.monotonic() > until)
+        seen = names({key[0] for other in found if other.trial.ends for key in other.trial.ends.keys})
+        views = [alternative_view(snapshot, other, seen) for other in found]
         return facts.view(headline(reasons), reasons, would_start=views)
 
     def _current_plan(self) -> Plan:
@@ -210,7 +214,7 @@ def explain(database: Database, principal: Principal, reference: str, project: s
         reasons = [] if JobState(row["state"]) in TERMINAL_JOB_STATES else _not_ready(tx, row, shape)
     if not row["pending_count"] or any(reason["blocking"] for reason in reasons):
         return facts.view(_summary(row, reasons), reasons)
-    return explainer_of(database).explain(facts, reasons, names_seen(database, principal))
+    return explainer_of(database).explain(facts, reasons, names_seen(database, principal), hindsight_of(database))
 
 
 def names_seen(database: Database, principal: Principal) -> NamesOf:

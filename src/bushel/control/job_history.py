@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from bushel.domain.resources import GPU_PREFIX
-from bushel.scheduling.durations import Kind
-from bushel.scheduling.entities import ShapeClass
+from bushel.scheduling.durations import Kind, quantiles_after
+from bushel.scheduling.ends import Remaining, declared_remaining
+from bushel.scheduling.entities import LiveAttempt, ShapeClass
 from bushel.scheduling.hindsight import CPU, GPU, Hindsight, PastJob, scarce_amount, size_of
 from bushel.store.database import Database
 from bushel.workloads.compile import compile_job
@@ -56,6 +60,25 @@ def learn(database: Database) -> Hindsight:
         amounts = {row["resource"]: row["amount"] for row in tx.all(_CAPACITY)}
     gpus = sum(amount for name, amount in amounts.items() if name.startswith(GPU_PREFIX))
     return Hindsight([job for row in rows if (job := _past(row)) is not None], {CPU: amounts.get("cpu", 0), GPU: gpus})
+
+
+def likely_remaining(known: Hindsight, now_seconds: float) -> Remaining:
+    """Seconds until attempts are likely to end: by the past of their like, or else by what their documents say."""
+
+    def remaining(attempts: Sequence[LiveAttempt]) -> list[float | None]:
+        by_document = declared_remaining(now_seconds)(attempts)
+        rows = [row for row, live in enumerate(attempts) if known.durations.knows(live.job_id)]
+        if not rows:
+            return list(by_document)
+        location, scale = known.durations.forecasts([attempts[row].job_id for row in rows])
+        served = np.array([max(0.0, now_seconds - attempts[row].started_seconds) for row in rows])
+        left = quantiles_after(location, scale, served, np.full(len(rows), 0.5)) - served
+        found = list(by_document)
+        for row, seconds in zip(rows, left.tolist(), strict=True):
+            found[row] = seconds
+        return found
+
+    return remaining
 
 
 def kind_of(queue_id: int, submitter: str, name: str, shape: ShapeClass, declared_seconds: float | None) -> Kind:

@@ -55,7 +55,7 @@ def size_of(shape: ShapeClass) -> int:
 class Hindsight:
     """`ended` jobs are known, and of `tried` waits an estimate was compared with what became of it."""
 
-    def __init__(self, past: Sequence[PastJob], capacity: Mapping[str, int], *, tries: int = 120) -> None:
+    def __init__(self, past: Sequence[PastJob], capacity: Mapping[str, int], *, tries: int = 200) -> None:
         self.durations = Durations()
         self.calibration = Calibration()
         self.ended = 0
