@@ -1,8 +1,9 @@
 """What the platform costs beside the work: decoding and sharding of drive recordings as stages of a pipeline, and as a bare script.
 
 Both run the same functions of `examples/drive_dataset` on the recordings in DRIVE_DATA, else on drives that are made up. The script is
-started once for each stage and country; the pipeline is that of `make demo`, over two sites, and what all tasks of a stage took is added up. Each
-side pays for its interpreters and libraries, so short recordings tell most of those.
+started once for each stage and country; the pipeline is that of `make demo`, over two sites, and what all tasks of a stage took is added
+up. Each side pays for its interpreters and libraries, which is most of what short recordings take. By the clock the tasks, which run
+beside each other, look slower than they are where there are fewer cores than tasks: CPU time is what can be compared.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def bare(data: Path, folder: Path) -> dict[str, tuple[float, float]]:
     dealt: dict[str, list[str]] = json.loads(stage_python("-m", "drive_dataset.deal", data).splitlines()[-1])
     python = stage_python("-c", "import sys; print(sys.executable)").strip()
     us = [name for code, folders in dealt.items() if code != "dk" for name in folders]
-    total = dict.fromkeys(STAGES, (0.0, 0.0))
+    total: dict[str, tuple[float, float]] = {stage: (0.0, 0.0) for stage in STAGES}
     for code, folders in {"dk": dealt.get("dk", []), "us": us}.items():
         if not folders:
             continue
