@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import obstore
 import pytest
 
+import bushel
 from tests.examples.conftest import EXAMPLE, Probe, drive_data
 
 pytestmark = pytest.mark.timeout(300)
@@ -52,6 +55,17 @@ def test_the_same_recordings_make_the_same_bytes(workspace: Path, generated: Pat
 def test_one_content_is_one_file_however_memory_lies(probe: Probe, tmp_path: Path) -> None:
     """A unit that several signals share stands in the file's dictionary once: twice, and the writer pads with what was in memory."""
     assert probe("same_bytes", tmp_path) == 1
+
+
+def test_a_new_recording_changes_the_group_that_it_comes_into(probe: Probe) -> None:
+    """examples/drive_dataset/README.md: recordings that a task works on together are of one kind, and stay together."""
+    library = os.pathsep.join(str(Path(module.__file__ or "").parents[1]) for module in (bushel, obstore))
+    told = probe("groups", library)
+    assert told["groups"] > 50
+    assert 1 <= told["changed"] <= 2
+    assert told["largest"] <= 32
+    assert told["mixed"] == 0
+    assert told["once"]
 
 
 def test_the_manifest_tells_every_file_of_a_version(workspace: Path) -> None:
