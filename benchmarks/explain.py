@@ -1,7 +1,7 @@
 """How fast an explanation is found, on one core: `python -m benchmarks.explain [--json FILE]`.
 
 A full fleet of 5,000 nodes, 10,000 jobs that wait in 100 queues. An explanation is all that is counted, and every change that would start
-the job, each planned. Beside it the same changes, each planned from scratch.
+the job, each planned, under a policy without preemption. Beside it the same changes, each planned from scratch.
 """
 
 from __future__ import annotations

@@ -94,6 +94,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             start = _why_not_at_once(session, submitted[0])
             if start:
                 session.say(f"  waits   {start}")
+                if likely := _likely_start(session, submitted[0]):
+                    session.say(f"  likely  {likely}")
         if len(submitted) > 20:
             session.say(f"and {len(submitted) - 20:,} more")
         _say_next(session, submitted, options.dry_run)
@@ -136,6 +138,19 @@ def _why_not_at_once(session: Session, job: dict[str, Any]) -> str | None:
     if explanation["waited_seconds"] is None or explanation["starts_now"]:
         return None
     return plain(explanation["sentence"].partition(": ")[2] or explanation["sentence"])
+
+
+def _likely_start(session: Session, job: dict[str, Any]) -> str | None:
+    """When it is likely to start; nothing where the past is too short to say more than a guess."""
+    from bushel.cli.words import plain
+    from bushel.client.operations import jobs
+    from bushel.domain.errors import BushelError
+
+    try:
+        found = session.call(jobs.estimate(job["metadata"]["id"]))
+    except BushelError:
+        return None
+    return plain(found["sentence"]) if found["start"] and not found["basis"].startswith("a wide guess") else None
 
 
 def _say_next(session: Session, submitted: list[dict[str, Any]], dry_run: bool) -> None:
