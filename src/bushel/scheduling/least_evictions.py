@@ -16,7 +16,7 @@ import numpy as np
 from bushel.domain.job import Constraints
 from bushel.scheduling.feasibility import Choices, Variant
 from bushel.scheduling.fit import Piece, Room
-from bushel.scheduling.fleet import DEVICE_MILLI, Integers, Mask
+from bushel.scheduling.fleet import DEVICE_MILLI, Devices, Integers, Mask
 from bushel.scheduling.gangs import place_gang
 from bushel.scheduling.victims import Holdings, Victims, without
 
@@ -47,6 +47,16 @@ class Claim:
         if self.apart:
             return None
         return "cluster" if self.constraints.require in (None, "site") else self.constraints.require
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """Nodes as they are with some victims back."""
+
+    rows: Integers
+    free: Integers
+    devices: Devices
+    counts: Integers
 
 
 class Search:
@@ -206,19 +216,22 @@ class Search:
         unneeded = self._adds(room, variant, kept, count_of)
         room = without(self._room, self._holdings, kept)
         order, first = self._entries()
-        for number in np.flatnonzero(kept & (unneeded <= surplus))[::-1].tolist():
-            entries = order[first[number] : first[number + 1]]
+        left = np.flatnonzero(kept & (unneeded <= surplus))[::-1]
+        most = 1
+        while len(left):  # as if one by one; where all of some go back, twice as many are tried together
+            some = left[:most]
+            entries = np.concatenate([order[first[number] : first[number + 1]] for number in some.tolist()])
             entries = entries[count_of[self._holdings.row[entries]] > 0]
-            kept[number] = False
-            less, left = self._with_back(room, variant, entries, kept, count_of)
+            kept[some] = False
+            back = self._with_back(room, variant, entries, kept)
+            less = int((count_of[back.rows] - back.counts).sum())
             if less <= surplus and self._charges(kept, variants, self._claim.wanted):
                 surplus -= less
-                rows = self._holdings.row[entries]
-                count_of[rows] = left
-                room.free[:, rows] -= self._holdings.amounts[:, entries]
-                room.nodes.devices[:, rows] -= self._holdings.parts[:, entries].astype(room.nodes.devices.dtype)
+                count_of[back.rows], room.free[:, back.rows], room.nodes.devices[:, back.rows] = back.counts, back.free, back.devices
+                left, most = left[most:], 2 * most
             else:
-                kept[number] = True
+                kept[some] = True
+                left, most = (left[1:], 1) if most == 1 else (left, 1)
         return kept
 
     def _entries(self) -> tuple[Integers, Integers]:
@@ -226,25 +239,28 @@ class Search:
         who = self._holdings.who
         return np.argsort(who, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(self._victims)))])
 
-    def _with_back(self, room: Room, variant: Variant, entries: Integers, kept: Mask, count_of: Integers) -> tuple[int, Integers]:
-        """How much less its nodes hold of the claim with one of the victims back, and what they hold then; `kept` are gone."""
-        holdings, rows = self._holdings, self._holdings.row[entries]
+    def _with_back(self, room: Room, variant: Variant, entries: Integers, kept: Mask) -> _Back:
+        """What the nodes of these entries have free, and how many tasks they hold, with them back; `kept` are gone then."""
+        holdings = self._holdings
+        rows, at = np.unique(holdings.row[entries], return_inverse=True)
+        free, devices = room.free[:, rows], room.nodes.devices[:, rows]
+        for column, amounts in zip(free, holdings.amounts, strict=True):
+            np.subtract.at(column, at, amounts[entries])
+        for of_model, parts in zip(devices, holdings.parts, strict=True):
+            np.subtract.at(of_model, at, parts[entries].astype(of_model.dtype))
         if holdings.unpinned:
-            left = without(self._room, holdings, kept).counts(variant, rows)
+            counts = without(self._room, holdings, kept).counts(variant, rows)
         else:
-            left = self._counts_beside(room, variant, entries)
-            left[room.closed[rows]] = 0
-        return int((count_of[rows] - left).sum()), left
+            counts = np.where(room.closed[rows], 0, self._counts_of(variant, free, devices))
+        return _Back(rows, free, devices, counts)
 
-    def _counts_beside(self, room: Room, variant: Variant, entries: Integers) -> Integers:
-        """How many tasks fit on the node of each entry beside what it holds there, and what else is not free in `room`."""
-        holdings, rows = self._holdings, self._holdings.row[entries]
-        counts = np.full(len(entries), 1 << 20, np.int64)
+    def _counts_of(self, variant: Variant, free: Integers, devices: Devices) -> Integers:
+        """How many tasks fit on nodes with this much free."""
+        counts = np.full(free.shape[1], 1 << 20, np.int64)
         for column, amount in variant.columns:
-            counts = np.minimum(counts, (room.free[column, rows] - holdings.amounts[column, entries]) // amount)
+            counts = np.minimum(counts, free[column] // amount)
         if variant.device_column is not None:
-            model = room.fleet.model_of[variant.device_column]
-            counts = np.minimum(counts, _device_counts(variant, room.nodes.devices[model][rows] - holdings.parts[model, entries]))
+            counts = np.minimum(counts, _device_counts(variant, devices[self._room.fleet.model_of[variant.device_column]]))
         return np.maximum(counts, 0)
 
     def _adds(self, room: Room, variant: Variant, kept: Mask, count_of: Integers) -> Integers:
@@ -254,7 +270,9 @@ class Search:
         entries = np.flatnonzero(kept[holdings.who] & (count_of[holdings.row] > 0))
         if holdings.unpinned or not len(entries):
             return adds
-        counts = self._counts_beside(room, variant, entries)
+        rows = holdings.row[entries]
+        free, devices = room.free[:, rows] - holdings.amounts[:, entries], room.nodes.devices[:, rows] - holdings.parts[:, entries]
+        counts = self._counts_of(variant, free, devices)
         np.add.at(adds, holdings.who[entries], np.maximum(0, count_of[holdings.row[entries]] - counts))
         return adds
 
