@@ -70,7 +70,7 @@ def main() -> int:
     right = results(dealt)
     chapter(f"Done in {time.monotonic() - began:.0f} s. Bushel runs on; try next")
     for words_, why in (
-        ("pipeline grid drive", "each stage of each recording"),
+        ("pipeline grid drive", "each stage of each group of recordings"),
         ("dataset ls drive/", "all that was made"),
         ("dataset lineage drive/training", "what it was made from, and by whom"),
         (f"pipeline why-run drive train {next(iter(dealt))}", "why anything was done again"),
