@@ -59,3 +59,35 @@ def test_what_is_wrong_is_said_in_a_line(trace, words):
     assert made.returncode == 1
     assert made.stderr.startswith("bushel simulate: ")
     assert made.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ("arrival_s,runtime_s,cpu\n1,2,1\n1,2,many\n", "row 2: cpu is a number, not 'many'"),
+        ("arrival_s,runtime_s,memory_gb\n1,2,4\n", "Did you mean memory_gib?"),
+        ("arrival,runtime\n1,2\n", "arrival_s and runtime_s"),
+    ],
+)
+def test_what_is_wrong_in_a_trace_is_named(tmp_path, rows, named):
+    file = tmp_path / "own.csv"
+    file.write_text(rows)
+    made = simulate(file, "--nodes", "1x4c")
+    assert (made.returncode, made.stderr.count("\n")) == (1, 1)
+    assert named in made.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--node-failures", "0"), ("--spot-reclaims", "-1"), ("--seed", "x"), ("--jobs", "0"), ("--period", "nan")]
+)
+def test_a_number_that_cannot_be_meant_is_refused_by_its_flag(trace, words):
+    made = simulate(trace, "--nodes", "1xV100:4", *words)
+    assert made.returncode == 2
+    assert made.stderr.startswith(f"bushel simulate: {words[0]}: ")
+    assert repr(words[1]) in made.stderr
+
+
+def test_jobs_that_no_node_can_hold_are_said(trace):
+    made = simulate(trace, "--nodes", "1xV100:1")
+    assert made.returncode == 0, made.stderr
+    assert "jobs never began" in made.stderr

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from bushel.domain.resources import CPU, DISK, MEMORY
 from bushel.scheduling.entities import Node
+from bushel.simulation.readers import what_is_wrong
 from bushel.simulation.trace import TraceProblem, World, equal_nodes, gpu_resource, world_of
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _PART = re.compile(
-    r"(?P<count>\d{1,6})x(?:(?P<model>[A-Za-z][\w.-]*):(?P<gpus>\d{1,2}))?/?(?:(?P<cpus>\d{1,4})c)?/?(?:(?P<gib>\d{1,6})g)?(?P<spot>:spot)?"
+    r"(?P<count>[1-9]\d{0,5})x(?:(?P<model>[A-Za-z][\w.-]*):(?P<gpus>[1-9]\d?))?/?(?:(?P<cpus>[1-9]\d{0,3})c)?/?(?:(?P<gib>\d{1,6})g)?(?P<spot>:spot)?"
 )
 
 
@@ -44,14 +45,16 @@ def nodes_of_words(text: str) -> list[Node]:
 
 def _from_csv(path: Path) -> list[Node]:
     nodes: list[Node] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            for at, row in enumerate(csv.DictReader(lines)):
+    with path.open(newline="", encoding="utf-8") as lines:
+        for number, row in enumerate(csv.DictReader(lines), start=1):
+            try:
                 gpus = int(row["gpu"] or 0)
                 capacity = {CPU: int(row["cpu_milli"]), MEMORY: int(row["memory_mib"]) * _MIB, DISK: 1000 * _GIB}
                 if gpus:
                     capacity[gpu_resource(row["model"])] = 1000 * gpus
-                nodes += equal_nodes(1, capacity, first_id=at + 1)
-    except (KeyError, ValueError, TypeError) as problem:
-        raise TraceProblem(f"{path.name}: {problem!r} in a row of it") from problem
+            except (KeyError, ValueError, TypeError) as problem:
+                raise TraceProblem(f"{path.name}: row {number}: {what_is_wrong(row, problem)}") from problem
+            nodes += equal_nodes(1, capacity, first_id=number)
+    if not nodes:
+        raise TraceProblem(f"{path.name}: no node in it; its columns are cpu_milli, memory_mib, gpu, model")
     return nodes

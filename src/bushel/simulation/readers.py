@@ -12,8 +12,9 @@ and counted; anything else that is wrong is an error that says what.
 from __future__ import annotations
 
 import csv
+import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,11 @@ from bushel.workloads.compile import compile_job
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _LEAST_SECONDS = 1.0
+_COLUMNS = (
+    *("arrival_s", "runtime_s", "queue", "submitter", "name", "tasks", "elements"),
+    *("cpu", "memory_gib", "gpu", "gpu_model", "priority", "declared_s", "checkpoint_s"),
+)
+"""Of rows of one's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +64,50 @@ def read_traces(files: Iterable[Path], *, per_node: int = 8, limit: int | None =
 
 
 def _read(file: Path, per_node: int) -> Iterator[TraceJob | None]:
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            start = lines.read(4096)
-            lines.seek(0)
-            first = next((line for line in start.splitlines() if line.strip()), "")
-            if first.startswith("{"):
-                yield from map(job_of_history, (json.loads(line) for line in lines if line.strip()))
-            elif first.startswith(";") or not any(character.isalpha() for character in first):
-                yield from map(_job_of_swf, (line.split() for line in lines if line.strip() and not line.startswith(";")))
-            else:
-                yield from _read_csv(file, csv.DictReader(lines), per_node)
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as problem:
-        raise TraceProblem(f"{file.name}: {problem!r} in a row of it") from problem
+    with file.open(newline="", encoding="utf-8") as lines:
+        start = lines.read(4096)
+        lines.seek(0)
+        first = next((line for line in start.splitlines() if line.strip()), "")
+        if first.startswith("{"):
+            yield from _each(file, lambda line: job_of_history(json.loads(line)), (line for line in lines if line.strip()))
+        elif first.startswith(";") or not any(character.isalpha() for character in first):
+            yield from _each(file, _job_of_swf, (line.split() for line in lines if line.strip() and not line.startswith(";")))
+        else:
+            rows = csv.DictReader(lines)
+            yield from _each(file, _kind_of_csv(file, rows.fieldnames or (), per_node), rows)
 
 
-def _read_csv(file: Path, rows: csv.DictReader[str], per_node: int) -> Iterator[TraceJob | None]:
-    columns = set(rows.fieldnames or ())
+def _each(file: Path, job_of: Callable[[Any], TraceJob | None], rows: Iterable[Any]) -> Iterator[TraceJob | None]:
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield job_of(row)
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as problem:
+            raise TraceProblem(f"{file.name}: row {number}: {what_is_wrong(row, problem)}") from problem
+
+
+def what_is_wrong(row: object, problem: Exception) -> str:
+    """With the column, where the problem is about the text in one."""
+    if isinstance(problem, KeyError):
+        return f"it has no {problem.args[0]}"
+    cells = row.items() if isinstance(row, Mapping) else ()
+    column = next((name for name, text in cells if text and repr(text) in str(problem)), None)
+    return f"{column} is a number, not {row[column]!r}" if column and isinstance(row, Mapping) else str(problem)
+
+
+def _kind_of_csv(file: Path, named: Iterable[str], per_node: int) -> Callable[[Mapping[str, str]], TraceJob | None]:
+    columns = set(named)
     if {"num_gpu", "gpu_milli"} <= columns:
-        return map(_job_of_pod, rows)
+        return _job_of_pod
     if {"arrival_s", "model", "gpus", "v100_s"} <= columns:
-        return (_job_of_gang(row, file.stem, per_node) for row in rows)
+        return lambda row: _job_of_gang(row, file.stem, per_node)
     if {"arrival_s", "runtime_s"} <= columns:
-        return map(_job_of_row, rows)
-    raise TraceProblem(f"{file.name}: its columns ({', '.join(sorted(columns))}) are of no known trace")
+        for column in sorted(columns.difference(_COLUMNS)):  # others may be there for other programs; a misspelt one would be ignored
+            if meant := difflib.get_close_matches(column, set(_COLUMNS) - columns, 1, 0.8):
+                raise TraceProblem(f"{file.name}: its column {column} is not read. Did you mean {meant[0]}?")
+        return _job_of_row
+    raise TraceProblem(
+        f"{file.name}: its columns ({', '.join(sorted(columns))}) are of no known trace; rows of your own have arrival_s and runtime_s"
+    )
 
 
 def _job_of_swf(fields: list[str]) -> TraceJob | None:
