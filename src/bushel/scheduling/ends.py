@@ -24,7 +24,7 @@ from bushel.scheduling.victims import Holdings, without
 Remaining = Callable[[Sequence[LiveAttempt]], Sequence[float | None]]
 """Seconds until each of these is expected to end; None where nothing is known."""
 
-_LOOKED_AT = (128, 512, 2048)
+_LOOKED_AT = (128, 512, 1024)
 """How many of the nearest ends are looked at: more only when these are not enough."""
 _TOGETHER = 64
 """Most ends that a job is said to wait for."""
