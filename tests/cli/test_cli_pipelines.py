@@ -33,7 +33,9 @@ def test_the_tutorial_does_what_it_says(running: RunningBushel, tmp_path: Path) 
     assert "1 of 3 partitions of check failed; the first: exit code 65" in ran.out
     assert running.run("pipeline", "partitions", "words", "check", "--state", "failed", "-o", "name").out == "empty\n"
     failed = json.loads(running.run("pipeline", "partitions", "words", "check", "--state", "failed", "-o", "json").out)
-    assert "no words in it" in running.run("logs", failed["items"][0]["attempt"].partition(".")[0], "--index", "0").out
+    assert "no words in it" in running.run("logs", failed["items"][0]["attempt"]).out
+    ran = running.run("pipeline", "why-run", "words", "check", "empty")
+    assert "no earlier run has a result of check for empty" in ran.out
 
     document.write_text(document.read_text().replace("exit 65", "exit 0"))
     ran = running.run("pipeline", "plan", "words.yaml", cwd=tmp_path)
@@ -47,6 +49,19 @@ def test_the_tutorial_does_what_it_says(running: RunningBushel, tmp_path: Path) 
     assert re.search(r"report .*1 done", ran.out), ran.out
     assert running.run("pipeline", "ls", "words", "-o", "name").out == "2\n1\n"
     assert running.run("pipeline", "grid", "words").out.startswith("find    █")
+
+
+def test_what_is_misspelt_is_answered_with_what_there_is(running: RunningBushel, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: guesses\npartitions: {discovered_by: fin}\nstages:\n  find: {once: true, run: 'true'}\n")
+    assert "there is no stage fin. Did you mean find?" in running.run("pipeline", "plan", "p.yaml", cwd=tmp_path).err
+    (tmp_path / "p.yaml").write_text("name: guesses\nstages:\n  find: {run: 'exit 3'}\n")
+    ran = running.run("pipeline", "apply", "p.yaml", "--run", "--wait", cwd=tmp_path)
+    assert ran.code == 100, ran.err
+    assert "there is no stage fnd. Did you mean find?" in running.run("pipeline", "rerun", "guesses", "--from", "fnd").err
+    assert "bushel pipeline ls guesses" in running.run("pipeline", "get", "guesses", "--run", "9").err
+    missing = running.run("pipeline", "plan", "missing.yaml", cwd=tmp_path)
+    assert "no such file" in missing.err
+    assert "put --" not in missing.err, "a pipeline is no command"
 
 
 def test_a_wrong_field_is_shown_where_it_stands(running: RunningBushel, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def run_of_words(words: tuple[str, ...]) -> str | list[str]:
     return list(words)
 
 
-def read_files(paths: list[str]) -> list[Document]:
+def read_files(paths: list[str], *, kind: str = "job") -> list[Document]:
     """The documents of all files; `-` is standard input."""
     from bushel.client.documents import MOST_FILE_BYTES, read_documents
 
@@ -114,7 +114,8 @@ def read_files(paths: list[str]) -> list[Document]:
                 with open(path, "rb") as file:
                     data, name = file.read(MOST_FILE_BYTES + 1), path
             except OSError as error:
-                command = f"to run a command, put -- before it: -- {' '.join(paths)}" if isinstance(error, FileNotFoundError) else None
+                may_be_command = kind == "job" and isinstance(error, FileNotFoundError)
+                command = f"to run a command, put -- before it: -- {' '.join(paths)}" if may_be_command else None
                 raise Wrong(f"{path}: {(error.strerror or str(error)).lower()}", suggestion=command) from error
         if len(data) > MOST_FILE_BYTES:
             raise Wrong(f"{name} is longer than {MOST_FILE_BYTES // 1024**2} MiB")
@@ -124,7 +125,9 @@ def read_files(paths: list[str]) -> list[Document]:
             raise Wrong(f"{name} is not text in UTF-8 (byte {error.start:,})") from error
         found = list(read_documents(text, name))
         if not found:
-            raise Wrong(f"{name} holds no document", suggestion="see: bushel schema job")
+            raise Wrong(
+                f"{name} holds no document", suggestion="see: bushel schema pipeline" if kind == "pipeline" else "see: bushel schema job"
+            )
         documents += found
     return documents
 

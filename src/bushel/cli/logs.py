@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from bushel.cli import exits
 from bushel.cli.command import Command
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 PAGE_BYTES = 1024 * 1024
+_ATTEMPT = re.compile(r"([0-9a-z]{5,12})\.(\d+)\.(\d+)")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOB", help="id, or a name: the newest job of that name")
+    parser.add_argument("job", metavar="JOB", help="id, a name (the newest job of that name), or an attempt: JOB.INDEX.ATTEMPT")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
     parser.add_argument("--index", metavar="N", type=int, help="of an array")
     parser.add_argument("--attempt", metavar="N", type=int, help="default: the latest")
@@ -31,10 +33,21 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="resume", metavar="POSITION", help="go on where a lost stream broke off")
 
 
+def _take_attempt(options: argparse.Namespace) -> str:
+    """The job; the index and attempt of k7q2m.17.1, as lists of attempts have it, are taken as if given by their flags."""
+    match = _ATTEMPT.fullmatch(options.job)
+    if match is None:
+        return options.job
+    options.index = int(match[2]) if options.index is None else options.index
+    options.attempt = int(match[3]) if options.attempt is None else options.attempt
+    return match[1]
+
+
 def _run(options: argparse.Namespace, session: Session) -> int:
     from bushel.client.operations import jobs, logs
 
-    job: dict[str, Any] = dict(session.call(jobs.get(options.job, project=session.project)))
+    name = _take_attempt(options)
+    job: dict[str, Any] = dict(session.call(jobs.get(name, project=session.project)))
     several = _several_tasks(job, options)
     printer = Printer(session, apart=False, prefix=several, times=options.timestamps, array=is_array(job))
     if options.index is None:

@@ -14,6 +14,7 @@ from bushel.cli.pipeline_views import (
     PARTITION_COLUMNS,
     PIPELINE_COLUMNS,
     RUN_COLUMNS,
+    after_failure,
     change_lines,
     grid_lines,
     plan_lines,
@@ -61,7 +62,7 @@ def _with_document(
     if ":" in options.file and not os.path.exists(options.file):
         value, base = of_python(options.file), "."
     else:
-        documents = read_files([options.file])
+        documents = read_files([options.file], kind="pipeline")
         if len(documents) != 1:
             raise Wrong(f"{options.file} holds {len(documents)} documents: a pipeline is one")
         value, source, base = documents[0].value, documents[0].source, os.path.dirname(options.file)
@@ -200,12 +201,10 @@ def _get(options: argparse.Namespace, session: Session) -> int:
         return exits.OK
     if options.watch:
         return _watch(session, options.pipeline, options.run, session.project)
-    run = session.call(pipelines.get_run(options.pipeline, options.run, project=session.project))
+    run: Any = session.call(pipelines.get_run(options.pipeline, options.run, project=session.project))
     show_object(session, run, name=lambda run: str(run["number"]), lines=lambda run: run_lines(run, session))
-    if run["state"] == "failed" and run["reason"] != "canary_failed":
-        session.next(
-            f"bushel pipeline partitions {run['pipeline']} STAGE --state failed", f"bushel pipeline rerun {run['pipeline']} --failed"
-        )
+    if commands := after_failure(run):
+        session.next(*commands)
     return exits.OK
 
 
@@ -224,6 +223,8 @@ def _watch(session: Session, pipeline: str, number: int | None, project: str | N
         session.note(f"The run goes on. To come back: bushel pipeline get {pipeline} --run {run['number']} -w")
         return exits.INTERRUPTED
     show_object(session, run, name=lambda run: str(run["number"]), lines=lambda run: run_lines(run, session))
+    if commands := after_failure(run):
+        session.next(*commands)
     return _EXITS[run["state"]]
 
 
@@ -257,6 +258,9 @@ def _partitions(options: argparse.Namespace, session: Session) -> None:
     )
     listed = [row for row, _ in zip(rows, range(options.limit), strict=False)]
     show_list(session, listed, PARTITION_COLUMNS, name=lambda row: row["partition"], empty="no such partitions")
+    failed = next((row["attempt"] for row in listed if row["state"] == "failed" and row["attempt"]), None)
+    if failed:
+        session.next(f"bushel logs {failed}")
 
 
 def _records_arguments(parser: argparse.ArgumentParser) -> None:

@@ -161,6 +161,15 @@ def _remarks(run: dict[str, Any], session: Session) -> Iterator[str]:
             yield f"  failed      {plain(stage['message'])}"
 
 
+def after_failure(run: dict[str, Any]) -> list[str]:
+    """Commands that say more of a failed stage. What a gate alone has stopped says itself what can be done."""
+    stage = next((stage["name"] for stage in run["stages"] if stage["state"] == "failed"), None)
+    if run["state"] != "failed" or stage is None:
+        return []
+    look = f"bushel pipeline partitions {run['pipeline']} {stage} --state failed --run {run['number']}"
+    return [look] if run["reason"] == "canary_failed" else [look, f"bushel pipeline rerun {run['pipeline']} --failed"]
+
+
 GLYPHS = (("failed", "×", "red"), ("live", "▶", "bold"), ("pending", "○", ""), ("cancelled", "-", "yellow"), ("succeeded", "█", "green"))
 _ORDER = ("succeeded", "failed", "cancelled", "live", "pending", "gated")
 LEGEND = "█ done  ▓▒░ in part  ▶ running  ○ queued  · waiting  × with failures  - not done"

@@ -77,7 +77,9 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
 def _part(tx: Transaction, principal: Principal, row: Mapping[str, Any], name: str) -> dict[str, Any]:
     part = datasets.part_named(tx, row["id"], name)
     if part is None:
-        raise NotFound(f"version {row['number']} of {row['dataset']} has no part {name}", suggestion="bushel dataset parts NAME")
+        raise NotFound(
+            f"version {row['number']} of {row['dataset']} has no part {name}", suggestion=f"bushel dataset parts {row['dataset']}"
+        )
     return {
         "name": name,
         "digest": part["digest"],

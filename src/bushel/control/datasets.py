@@ -59,7 +59,7 @@ def find(tx: Transaction, principal: Principal, name: str, project: str | None, 
     places = projects(tx, principal, "dataset:read", project)
     found = datasets.find(tx, [place["id"] for place in places], name)
     if not found:
-        raise NotFound(f"there is no data set {name}, or you may not see it")
+        raise NotFound(f"there is no data set {name}, or you may not see it", suggestion="bushel dataset ls")
     if len(found) > 1:
         raise Conflict(f"several projects have a data set {name}", suggestion="name the project: --project PATH")
     principal.may(permission, found[0]["project"], f"data set {name}")

@@ -21,7 +21,7 @@ from bushel.domain.lifecycle import Reason
 from bushel.domain.principal import Principal
 from bushel.domain.ranges import IndexRanges
 from bushel.spec.canary import APPROVED, FAILED, SAMPLING
-from bushel.spec.pipeline_canonical import ONCE, PIPELINE_PARTITIONS, space_of
+from bushel.spec.pipeline_canonical import ONCE, PIPELINE_PARTITIONS, no_stage, space_of
 from bushel.store import jobs, partitions, pipelines, runs
 from bushel.store.database import Transaction
 
@@ -192,7 +192,7 @@ def plan_again(tx: Transaction, base: Mapping[str, Any], document: Mapping[str, 
     """Which results stand, stage by stage in their order: what has to be done again makes all that was made of it have to be, too."""
     unknown = sorted(set(redo.stages) - set(document["stages"]))
     if unknown:
-        raise InvalidDocument([FieldProblem("/from", f"there is no stage {unknown[0]}", "not_found")])
+        raise InvalidDocument([FieldProblem("/from", no_stage(unknown[0], document["stages"]), "not_found")])
     if redo.where is not None:
         meets(redo.where, "v0")
     before = {row["name"]: row for row in runs.stages(tx, [base["id"]])}
@@ -291,6 +291,6 @@ def find_run(tx: Transaction, pipeline: Mapping[str, Any], number: int | None) -
         name = pipeline["name"]
         raise NotFound(
             f"pipeline {name} has not been run" if number is None else f"pipeline {name} has no run {number}",
-            suggestion=f"bushel pipeline run {name}",
+            suggestion=f"bushel pipeline run {name}" if number is None else f"bushel pipeline ls {name}",
         )
     return run_id

@@ -194,8 +194,10 @@ def _sets(
             known = known.chosen(chosen)
         sets[space] = write_set(tx, run["project_id"], known)
     if chosen is not None and PIPELINE_PARTITIONS not in sets:
-        sentence = "the pipeline's partitions are not known before a run: nothing can be chosen from them"
-        raise InvalidDocument([FieldProblem("/partitions", sentence, "conflict")])
+        sentence = "a stage lists them in each run, so none can be chosen before"
+        raise InvalidDocument(
+            [FieldProblem("/partitions", sentence, "conflict", "choose in a rerun: bushel pipeline rerun NAME --partitions …")]
+        )
     return sets
 
 

@@ -42,7 +42,7 @@ def why(tx: Transaction, run: Mapping[str, Any], document: Mapping[str, Any], st
     view["unknown"] = sorted(name for name, digest in depends.items() if digest is None)
     number, earlier = _earlier(tx, run, stage, partition)
     if earlier is None:
-        return view | {"sentence": f"no earlier run has done {partition} in {stage}"}
+        return view | {"sentence": f"no earlier run has a result of {stage} for {partition}"}
     view |= {"compared_with": number, "changed": [name for name in {**depends, **earlier} if depends.get(name) != earlier.get(name)]}
     return view | {"sentence": _sentence(view, may_be_shared(definition), number)}
 

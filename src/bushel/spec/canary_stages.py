@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bushel.domain.errors import FieldProblem
-from bushel.spec.pipeline_canonical import ONCE, PIPELINE_PARTITIONS, needed_by, space_of
+from bushel.spec.pipeline_canonical import ONCE, PIPELINE_PARTITIONS, needed_by, no_stage, space_of
 from bushel.spec.problems import pointer
 
 
@@ -68,7 +68,7 @@ def check_canary(pipeline: Mapping[str, Any], problems: list[FieldProblem]) -> N
     if len(chosen) != 1:
         problems.append(FieldProblem("/canary", "needs one of `count`, `share` and `partitions`", "conflict", "count: 5"))
     if "of" in canary and canary["of"] not in pipeline["stages"]:
-        problems.append(FieldProblem("/canary/of", f"there is no stage {canary['of']}", "not_found"))
+        problems.append(FieldProblem("/canary/of", no_stage(canary["of"], pipeline["stages"]), "not_found"))
         return
     if canary_space(pipeline) == ONCE:
         sentence = "has nothing to sample: there is one partition only. Name a stage that has several in `of`"

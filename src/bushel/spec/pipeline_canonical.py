@@ -146,7 +146,7 @@ def _partitions(pipeline: dict[str, Any], problems: list[FieldProblem]) -> None:
         elif "discovered_by" in partitions:
             lister = partitions["discovered_by"]
             if lister not in pipeline["stages"]:
-                problems.append(FieldProblem(pointer((*place, "discovered_by")), f"there is no stage {lister}", "not_found"))
+                problems.append(FieldProblem(pointer((*place, "discovered_by")), no_stage(lister, pipeline["stages"]), "not_found"))
             elif space_of(pipeline, lister) == lister:
                 sentence = f"{lister} cannot run for partitions that it lists itself: give it `once: true`"
                 problems.append(FieldProblem(pointer((*place, "discovered_by")), sentence, "conflict", "once"))
@@ -186,7 +186,7 @@ def _edges(pipeline: dict[str, Any], problems: list[FieldProblem]) -> None:
             place = ("stages", name, "after", number)
             before = edge["stage"]
             if before not in stages:
-                problems.append(FieldProblem(pointer(place), _no_stage(before, stages), "not_found"))
+                problems.append(FieldProblem(pointer(place), no_stage(before, stages), "not_found"))
                 continue
             if before in seen:
                 problems.append(FieldProblem(pointer(place), f"{before} stands here twice"))
@@ -213,7 +213,7 @@ def _canary(pipeline: dict[str, Any], problems: list[FieldProblem]) -> None:
     check_canary(pipeline, problems)
 
 
-def _no_stage(name: str, stages: Mapping[str, Any]) -> str:
+def no_stage(name: str, stages: Mapping[str, Any]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, stages, n=1)

@@ -244,7 +244,7 @@ def open_place(place: Mapping[str, Any], values: Mapping[str, str] | None = None
     if not url.startswith("s3://"):
         folder = Path(url)
         if not folder.is_dir():
-            raise PlaceError(f"the folder {url} of the place {place['name']} is not here")
+            raise PlaceError(f"the folder {url} of the place {place['name']} is not here: make it on this machine, or mount it")
         return Place(place["name"], url, folder, bool(options.get("read_back")), LocalStore(prefix=folder))
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     store = S3Store(
