@@ -26,6 +26,7 @@ ELSEWHERE = {
     "control/dataset_keeping.py": "tests/data/test_kills.py",  # it sweeps what is a week old
     "data/": "tests/data/test_kills.py",  # within a task
     "storage/": "tests/data/test_kills.py",
+    "agent/executors/kubernetes/": "tests/kubernetes/test_failpoints.py",
     "agent/task_log.py": "tests/agent/test_failpoints.py",  # only an agent that can send nothing for long drops output
 }
 """Source → the tests that kill at its points, where this platform has no such step."""

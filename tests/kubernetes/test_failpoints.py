@@ -20,9 +20,19 @@ from tests.kubernetes.conftest import ClusterAgent, fake
 from tests.kubernetes.control_plane import ControlPlane
 
 _SOURCES = sorted(Path(bushel.agent.executors.kubernetes.__file__).parent.glob("*.py"))
-POINTS = sorted({name for path in _SOURCES for name in re.findall(r'\breach\("([^"]+)"\)', path.read_text())})
+POINTS = (
+    "kubernetes.before_bind",
+    "kubernetes.before_create",
+    "kubernetes.before_delete",
+    "kubernetes.before_ended",
+    "kubernetes.before_remove",
+)
 _IDS = {"aaaaa.0.1": 1, "bbbbb.0.1": 2, "ccccc.0.1": 1}
 """Attempts and how many ranks each has."""
+
+
+def test_no_point_is_left_out() -> None:
+    assert tuple(sorted({name for path in _SOURCES for name in re.findall(r'\breach\("([^"]+)"\)', path.read_text())})) == POINTS
 
 
 @pytest.fixture
