@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Group many recordings, then one more: how many groups there are, how many became others, and the largest."""
 
 import json

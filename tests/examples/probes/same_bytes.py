@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Write one and the same decoded recording often, with memory in another state each time: how many different files that makes."""
 
 import json
