@@ -90,6 +90,8 @@ def test_what_is_not_bushel_is_said(environment: dict[str, str]) -> None:
         (["ls", "--state", "asleep"], "--state asleep: write held, queued"),
         (["ls", "--", "x"], "nothing may stand behind --"),
         (["submit"], "nothing to run"),
+        (["estimate"], "bushel estimate --file FILE"),
+        (["queue", "set", "x", "--weight", "much"], "--weight takes a whole number, not 'much'"),
         (["submit", "missing.yaml"], "missing.yaml: no such file or directory"),
         (["cancel"], "nothing to cancel"),
         (["ls", "--url", "http://127.0.0.1:1", "--since", "yesterday"], "is not a time"),

@@ -225,6 +225,8 @@ def test_tenancy_by_commands(running: RunningBushel) -> None:
     assert "fast would be guaranteed 3 CPUs and limited to 2 CPUs" in refused.err
     assert "Guarantee at most 2 CPUs, or raise the quota of fast" in refused.err
     assert "write RESOURCE=AMOUNT" in running.run("queue", "set", "fast", "--lend", "H100").err
+    assert "Try: --guarantee cpu=1" in running.run("queue", "set", "fast", "--guarantee", "cpuu=1").err
+    assert "bushel queue ls" in running.run("queue", "get", "slow").err
     token = running.run("token", "add", "ci", "--principal", "robot", "--expires", "1d", "-o", "name").out.strip()
     me = running.run("whoami", environment={"BUSHEL_TOKEN": token})
     assert me.out.startswith("robot   service")

@@ -53,7 +53,15 @@ def test_records_for_programs(trace):
     assert "in their 80 % interval" in made.stderr
 
 
-@pytest.mark.parametrize("words", [("--nodes", "none"), ("--nodes", "1x4c", "--policy", "a:b=1"), ("--nodes", "missing.csv")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--nodes", "none"),
+        ("--nodes", "1x4c", "--policy", "a:b=1"),
+        ("--nodes", "1x4c", "--policy", "a:reclaim=nope"),
+        ("--nodes", "missing.csv"),
+    ],
+)
 def test_what_is_wrong_is_said_in_a_line(trace, words):
     made = simulate(trace, *words)
     assert made.returncode == 1

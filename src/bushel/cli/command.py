@@ -63,6 +63,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = re.sub("^argument ([^ ]+): invalid choice: '(.*)' \\(choose from (.*)\\)$", _bad_choice, message, flags=re.DOTALL)
+        message = re.sub("^argument ([^ ]+): invalid (int|float) value: (.*)$", _bad_number, message, flags=re.DOTALL)
         sys.stderr.write(f"{self.prog}: {message}{self._nearest(message)}\nSee: {self.prog} --help\n")
         raise SystemExit(exits.USAGE)
 
@@ -75,6 +76,10 @@ class Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         near = difflib.get_close_matches(rest.split()[0].split("=")[0], known, n=1, cutoff=0.5)
         return f". Did you mean {near[0]}?" if near else ""
+
+
+def _bad_number(found: re.Match[str]) -> str:
+    return f"{found[1]} takes a {'whole ' if found[2] == 'int' else ''}number, not {found[3]}"
 
 
 def _bad_choice(found: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 
 from bushel.cli.command import Command
 from bushel.cli.mistakes import Wrong
@@ -128,6 +129,10 @@ def _changed_amounts(flag: str, texts: list[str], before: dict[str, Any]) -> dic
             raise Wrong(f"{flag} {part}: write RESOURCE=AMOUNT, or none", suggestion=f"{flag} cpu=64,memory=1TiB,H100=8")
         elif amount == "none":
             place.pop(name, None)
+        elif name not in _PLAIN and (meant := get_close_matches(name.lower(), (*_PLAIN, "gpu"), 1, 0.6)):
+            # Any other name is a model of accelerators, so a slip would promise one that nobody has.
+            fix = "H100=8, the model by its name" if meant[0] == "gpu" else f"{meant[0]}={amount}"
+            raise Wrong(f"{flag} {part}: {name} is no model of accelerators", suggestion=f"{flag} {fix}")
         else:
             place[name] = _number(amount)
     return plain | ({"gpu": gpu} if gpu else {})

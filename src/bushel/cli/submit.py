@@ -48,7 +48,9 @@ def gather(options: argparse.Namespace, session: Session, verb: str) -> tuple[li
     files = getattr(options, "files", [])
     if not files:
         if not session.command:
-            raise Wrong("nothing to run", suggestion=f"bushel {verb} FILE, or bushel {verb} -- COMMAND")
+            raise Wrong(
+                "nothing to run", suggestion=f"bushel {verb} {'--file ' if verb == 'estimate' else ''}FILE, or bushel {verb} -- COMMAND"
+            )
         return [retrying(dict(flags), flags)], [None], flags
     documents = read_files(files)
     if session.command and len(documents) > 1:

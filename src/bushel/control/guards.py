@@ -26,7 +26,7 @@ def scope_for(tx: Transaction, principal: Principal, permission: str, path: str)
     principal.may(permission, path, f"scope {path}")
     scope = scopes.find(tx, path)
     if scope is None:
-        raise NotFound(f"there is no scope {path}, or you may not see it")
+        raise NotFound(f"there is no scope {path}, or you may not see it", suggestion="bushel scope ls")
     return scope
 
 

@@ -94,7 +94,7 @@ def seen_queue(tx: Transaction, principal: Principal, name: str) -> dict[str, An
         scope = found["scope"]
         if any((scope + "/").startswith(path + "/") or path.startswith(scope + "/") for path in principal.paths("queue:read")):
             return found
-    raise NotFound(f"there is no queue {name}, or you may not see it")
+    raise NotFound(f"there is no queue {name}, or you may not see it", suggestion="bushel queue ls")
 
 
 def _insist_on_the_giver(principal: Principal, name: str, scope: str, parent_scope: str | None) -> None:

@@ -27,6 +27,7 @@ from bushel.simulation.report import Summary, table
 from bushel.simulation.trace import TraceProblem
 
 WRONG, MISUSED = 1, 2
+_YES_OR_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 WORTH_COMPILING = 5000
 """Jobs from which on compiled kernels are quicker, even where they are yet to be compiled."""
 
@@ -133,9 +134,9 @@ def setting_from(text: str, period_seconds: float = 0.0) -> Setting:
         if key not in kinds or kinds[key] not in (bool, int, float, str):
             raise TraceProblem(f"a policy has no {key!r}; it has: {', '.join(sorted(kinds))}")
         try:
-            values[key] = value in ("true", "yes", "1") if kinds[key] is bool else kinds[key](value)
-        except ValueError:
-            raise TraceProblem(f"{key} is a number, not {value!r}") from None
+            values[key] = _YES_OR_NO[value] if kinds[key] is bool else kinds[key](value)
+        except (KeyError, ValueError):
+            raise TraceProblem(f"{key} is {'yes or no' if kinds[key] is bool else 'a number'}, not {value!r}") from None
     return Setting(name, Policy(**values), period_seconds)  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ from bushel.simulation.__main__ import WORTH_COMPILING, WRONG, setting_from
 from bushel.simulation.engine import Setting, Simulation
 from bushel.simulation.installation import Installation, read_installation, with_more_nodes, with_queue, without_nodes
 from bushel.simulation.jobs import SimulatedJob
-from bushel.simulation.report import Summary
+from bushel.simulation.report import Summary, span
 from bushel.simulation.trace import TraceProblem, World
 from bushel.simulation.what_if import records, resampled, table
 
@@ -51,7 +51,7 @@ class _Clock:
     def planned(self, simulation: Simulation) -> None:
         if time.monotonic() > self._until:
             raise TimedOut(
-                f"not done within {self._timeout_seconds:g} s, at run {self.run}, after {simulation.now / 86400:.1f} days of it: "
+                f"not done within {self._timeout_seconds:g} s, at run {self.run}, after {span(simulation.now)} of it: "
                 "ask for fewer --days or --seeds, or a longer --timeout"
             )
 
@@ -129,7 +129,7 @@ def _setting(text: str) -> Setting:
 def _told(past: Installation) -> str:
     left = f"; left out: {past.jobs_left_out:,} that have not run to an end" if past.jobs_left_out else ""
     gone = f", {past.nodes_left_out:,} lost or cordoned left out" if past.nodes_left_out else ""
-    return f"{len(past.jobs):,} jobs over {past.span_seconds / 86400:.1f} days{left}; {len(past.world.nodes):,} nodes{gone}"
+    return f"{len(past.jobs):,} jobs over {span(past.span_seconds)}{left}; {len(past.world.nodes):,} nodes{gone}"
 
 
 def _say(text: str) -> None:
