@@ -21,13 +21,18 @@ def ok(running: RunningBushel, *arguments: str) -> str:
 def test_a_folder_becomes_versions_and_their_story_can_be_told(running: RunningBushel, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     stored, recordings, back = tmp_path / "stored", tmp_path / "recordings", tmp_path / "back"
-    stored.mkdir()
     (recordings / "drive-1").mkdir(parents=True)
     (recordings / "drive-1" / "can.mf4").write_bytes(b"frames")
     (recordings / "drive-2.mcap").write_bytes(b"messages")
-    ok(running, "storage", "add", "default", str(stored), "--scope", PROJECT)
+    added = running.run("storage", "add", "default", str(stored), "--scope", PROJECT)
+    assert f"There is no folder {stored} on this machine" in added.err
     assert "default" in ok(running, "storage", "ls")
     ok(running, "dataset", "add", "drive/recordings", "--purpose", "training", "--coordinate-system", "wgs84")
+    assert "such as drive/frames" in running.run("dataset", "add", "Drive/Recordings").err
+    refused = running.run("dataset", "upload", "drive/recordings", str(recordings))
+    assert f"error: the folder {stored} of the place default is not here" in refused.err
+    assert "report" not in refused.err
+    stored.mkdir()
     ok(running, "dataset", "add", "drive/frames")
     assert ok(running, "dataset", "upload", "drive/recordings", str(recordings), "-o", "name") == "drive/recordings@1\n"
     assert ok(running, "dataset", "upload", "drive/recordings", str(recordings), "-o", "name") == "drive/recordings@1\n"
@@ -40,7 +45,7 @@ def test_a_folder_becomes_versions_and_their_story_can_be_told(running: RunningB
     shown = ok(running, "dataset", "get", "drive/frames")
     assert "3 parts" in shown
     assert "drive/recordings@2" in shown
-    assert "purpose    training" in shown
+    assert "\n  purpose           training\n" in shown, "as wide as its widest word"
     difference = ok(running, "dataset", "diff", "drive/recordings")
     assert "added       1 part: drive-3.mcap" in difference
     assert "changed     1 part: drive-2.mcap" in difference

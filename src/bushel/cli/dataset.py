@@ -113,24 +113,19 @@ def _get(options: argparse.Namespace, session: Session) -> None:
 
 def _version_lines(version: dict[str, Any]) -> list[str]:
     state = "" if version["current"] else " (not the current one)"
-    lines = [f"{version['dataset']} version {version['number']}{state}, {counted(version['counts'])}"]
-    lines.append(f"  made by    {made_by(version)}, {ago(version['committed_at'])}")
-    if version["inputs"]:
-        lines.append("  made of    " + ", ".join(f"{each['dataset']}@{each['version']}" for each in version["inputs"]))
-    if version["labels"]:
-        lines += [
-            f"  {key.replace('_', ' '):<10} {', '.join(value) if isinstance(value, list) else value}"
-            for key, value in sorted(version["labels"].items())
-        ]
-    lines.append(f"  stored in  {', '.join(version['places']) or 'nothing'}")
-    lines.append(f"  digest     {version['digest']}")
-    if version["pinned_by"]:
-        lines.append(f"  pinned by  {', '.join(version['pinned_by'])}")
+    told = [("made by", f"{made_by(version)}, {ago(version['committed_at'])}")]
+    told += [("made of", ", ".join(f"{each['dataset']}@{each['version']}" for each in version["inputs"]))] if version["inputs"] else []
+    for key, value in sorted(version["labels"].items()):
+        told.append((key.replace("_", " "), ", ".join(value) if isinstance(value, list) else value))
+    told += [("stored in", ", ".join(version["places"]) or "nothing"), ("digest", version["digest"])]
+    told += [("pinned by", ", ".join(version["pinned_by"]))] if version["pinned_by"] else []
     if version["schema"]:
-        lines.append("  schema     " + ", ".join(f"{column} {kind}" for column, kind in sorted(version["schema"].items())))
+        told.append(("schema", ", ".join(f"{column} {kind}" for column, kind in sorted(version["schema"].items()))))
     for name, counter in sorted(version["statistics"]["counters"].items()):
-        lines.append(f"  {name:<10} " + ", ".join(f"{count:,} {key}" for key, count in sorted(counter.items())))
-    return lines
+        told.append((name, ", ".join(f"{count:,} {key}" for key, count in sorted(counter.items()))))
+    width = max(10, *(len(name) for name, _ in told))
+    head = f"{version['dataset']} version {version['number']}{state}, {counted(version['counts'])}"
+    return [head, *(f"  {name:<{width}} {text}" for name, text in told)]
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

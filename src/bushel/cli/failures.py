@@ -62,6 +62,10 @@ def _explain(error: Exception, session: Session) -> tuple[str, str | None, int]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return where + (error.strerror or str(error)).lower(), None, exits.ERROR
+    from bushel.storage.place import PlaceError  # only here: few commands ever load what reads stores
+
+    if isinstance(error, PlaceError):
+        return str(error), "bushel storage ls", exits.ERROR
     return f"{type(error).__name__}: {error}", "BUSHEL_DEBUG=1 shows where; please report it", exits.ERROR
 
 

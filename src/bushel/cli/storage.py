@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from bushel.cli.command import Command
 from bushel.cli.mistakes import Wrong
@@ -76,6 +77,8 @@ def _add(options: argparse.Namespace, session: Session) -> None:
         )
     )
     show_object(session, place, name=_name, lines=lambda made: [f"{made['name']} is {made['url']}, for {made['scope']}"])
+    if session.for_people and options.place_url.startswith("/") and not os.path.isdir(options.place_url):
+        session.note(f"There is no folder {options.place_url} on this machine. It must be where tasks run and where the control plane does")
     session.next("bushel dataset ls")
 
 

@@ -162,6 +162,11 @@ _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$": "Write an image such as registry.example/train:1.2 or …@sha256:…",
 }
 
+_DATASET_SEGMENT = "[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
+_PATTERNS[f"^{_DATASET_SEGMENT}(/{_DATASET_SEGMENT}){{0,4}}$"] = (
+    "Write a name such as drive/frames: lower-case letters, digits, '.', '_', '-'"
+)
+
 _CODES = {"missing": "missing", "too_long": "too_long", "string_too_long": "too_long"}
 
 
