@@ -106,6 +106,19 @@ def test_many_single_tasks_get_their_guarantee_in_one_round() -> None:
     assert not again.evictions
 
 
+def test_a_plan_stops_others_for_so_many_claims_and_the_next_goes_on() -> None:
+    world = two_queues(4, guarantee=8)
+    run(world, *(live(number, 1, (1 + number // 2, 2), started=100.0 + number) for number in range(8)))
+    wait(world, *(job(100 + number, shape(group(count=2, cpu=1000)), queue_id=2) for number in range(4)))
+    few = replace(ON, claims_limit=1)
+    told = []
+    for _ in range(5):
+        made = world.plan(few)
+        told.append(len(made.evictions))
+        world = after(world, made, ended=False)
+    assert told == [1, 1, 1, 1, 0], "one more claim each, and what stops already is kept for the earlier ones"
+
+
 def test_nobody_within_its_entitlement_is_stopped() -> None:
     world = two_queues(2, guarantee=4)
     run(world, live(1, 1, (1, 4)), live(2, 2, (2, 4)))

@@ -59,11 +59,22 @@ class _Back:
     counts: Integers
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Nodes that a claim may use: how many tasks each holds, the number of its place, and where each node of the fleet stands here."""
+
+    rows: Integers
+    counts: Integers
+    place: Integers
+    at: Integers
+
+
 class Search:
     """For one claim. `room` is what is free, with what comes free anyway."""
 
     def __init__(self, room: Room, claim: Claim, holdings: Holdings, victims: Victims, charges: Charges) -> None:
         self._room, self._claim, self._holdings, self._victims, self._charges = room, claim, holdings, victims, charges
+        self._bases: dict[int, _Base] = {}
 
     @property
     def holdings(self) -> Holdings:
@@ -93,17 +104,47 @@ class Search:
 
     def way(self, gone: Mask) -> tuple[Variant, ...] | None:
         """How the claim is met once these are gone."""
-        claim, room = self._claim, without(self._room, self._holdings, gone)
+        claim = self._claim
         first, *others = claim.choices
         if others:
-            placed = self._place(room, gone)
+            placed = self._place(without(self._room, self._holdings, gone), gone)
             return None if placed is None else tuple(piece.variant for pieces in placed for piece in pieces[:1])
-        for variant in first.variants:
+        for number, variant in enumerate(first.variants):
             if self._charges(gone, (variant,), claim.wanted):
-                _, totals = self._totals(room, variant)
-                if len(totals) and int(totals.max()) >= claim.wanted[0]:
+                base = self._base(number)
+                totals = np.bincount(base.place, weights=self._counts(base, variant, gone))
+                if len(totals) and totals.max() >= claim.wanted[0]:
                     return (variant,)
         return None
+
+    def _base(self, number: int) -> _Base:
+        """Of a variant of the only group, with nobody gone."""
+        if number not in self._bases:
+            variant = self._claim.choices[0].variants[number]
+            rows = self._rows(variant)
+            at = np.full(len(self._room.fleet.ids), -1, np.int64)
+            at[rows] = np.arange(len(rows))
+            self._bases[number] = _Base(rows, self._room.counts(variant, rows), self._places(rows), at)
+        return self._bases[number]
+
+    def _counts(self, base: _Base, variant: Variant, gone: Mask) -> Integers:
+        """As `Room.counts`, once these are gone: only the nodes that they leave are counted again."""
+        holdings, room = self._holdings, self._room
+        if holdings.unpinned:
+            return without(room, holdings, gone).counts(variant, base.rows)
+        entries = np.flatnonzero(gone[holdings.who] & (base.at[holdings.row] >= 0))
+        if not len(entries):
+            return base.counts
+        rows, at = np.unique(holdings.row[entries], return_inverse=True)
+        free, devices = room.free[:, rows], room.nodes.devices[:, rows].astype(np.int64)
+        for column, amounts in zip(free, holdings.amounts, strict=True):
+            column += np.bincount(at, weights=amounts[entries], minlength=len(rows)).astype(np.int64)
+        if variant.device_column is not None:
+            model = room.fleet.model_of[variant.device_column]
+            np.add.at(devices[model], at, holdings.parts[model][entries].astype(np.int64))
+        counts = base.counts.copy()
+        counts[base.at[rows]] = np.where(room.closed[rows], 0, self._counts_of(variant, free, np.clip(devices, 0, DEVICE_MILLI)))
+        return counts
 
     def placed(self, gone: Mask) -> tuple[Room, tuple[tuple[Piece, ...], ...]]:
         """Where it goes once these are gone, and what is left then. It fits."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Policy:
     """`starts_limit`: most elements one plan starts; the next plan goes on. `patience_seconds`: see `backfill`.
     `half_life_seconds`: past use counts half after so long. `reclaim`: whether elements are stopped for others, see `reclaim` (the
-    live plane has it on); none before it has run for `least_run_seconds`, none that was stopped so `preemptions_limit` times.
+    live plane has it on); none before it has run for `least_run_seconds`, none that was stopped so `preemptions_limit` times. A plan
+    stops others for at most `claims_limit` claims, each of one job; the next plan goes on.
     """
 
     starts_limit: int = 1000
@@ -18,3 +19,4 @@ class Policy:
     reclaim: bool = False
     least_run_seconds: float = 0.0
     preemptions_limit: int = 10
+    claims_limit: int = 16

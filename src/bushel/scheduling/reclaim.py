@@ -102,6 +102,7 @@ class _Reclaim:
         self._ranks = self._stand()
         self._known: tuple[object, Victims, Holdings] | None = None
         self._failed: dict[tuple[int, int], int] = {}
+        self._fits: dict[tuple[int, int, frozenset[int]], bool] = {}  # one of a class of a queue, until something starts or is granted
         self._grants: list[tuple[Claimant, bool]] = []
         self._result = Reclaimed()
 
@@ -123,7 +124,7 @@ class _Reclaim:
                 shape = made.snapshot.lines.shapes.shapes[table.klass[other]]
                 excluded = made.pending.excluded(*made.head(other))
                 claim = Claim(choices_of(self._fleet, shape), shape.constraints, shape.task_count == 1, 1, excluded)
-                if self._fits_now(int(made.snapshot.lines.queue_ids[line]), claim):
+                if self._fits_now(int(made.snapshot.lines.queue_ids[line]), int(table.klass[other]), claim):
                     return True
         return False
 
@@ -149,7 +150,8 @@ class _Reclaim:
 
     def _serve(self, claimant: Claimant) -> bool:
         """Start it, make room for it, or for as much of it as there is. False: nothing more of its line."""
-        if self._made.lines.cause[claimant.line] == 0 and self._fits_now(claimant.queue_id, replace(claimant.claim, count=1)):
+        klass, one = int(self._made.lines.klass[claimant.line]), replace(claimant.claim, count=1)
+        if self._made.lines.cause[claimant.line] == 0 and self._fits_now(claimant.queue_id, klass, one):
             return self._start(claimant)
         if self._fails_as_before(claimant):
             return False
@@ -201,6 +203,7 @@ class _Reclaim:
         runs = made.start_head(claimant.line)
         if not runs:
             return False
+        self._fits.clear()
         holds = Holdings(self._fleet, [LiveAttempt(job_id, index, claimant.queue_id, runs)])
         self._room = without(self._room, holds, np.ones(1, np.bool_), sign=-1)
         needs, queue = self._ledger.needs(charge_of(runs)), self._ledger.number[claimant.queue_id]
@@ -208,18 +211,23 @@ class _Reclaim:
         self._ranks.start(queue, needs * self._counted, claimant.priority)
         return True
 
-    def _fits_now(self, queue_id: int, claim: Claim) -> bool:
-        nobody = Holdings(self._fleet, [])
+    def _fits_now(self, queue_id: int, klass: int, claim: Claim) -> bool:
+        """Whether one such claim fits in what is free."""
+        name = queue_id, klass, claim.excluded
+        if name not in self._fits:
+            nobody = np.zeros(0, np.bool_)
 
-        def allowed(_: Mask, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
-            return self._made.ledger.allows(queue_id, charge_of_counts(variants, counts))
+            def allowed(_: Mask, variants: tuple[Variant, ...], counts: tuple[int, ...]) -> bool:
+                return self._made.ledger.allows(queue_id, charge_of_counts(variants, counts))
 
-        return Search(without(self._made.room, nobody, np.zeros(0, np.bool_)), claim, nobody, NOBODY, allowed).fits(np.zeros(0, np.bool_))
+            self._fits[name] = Search(self._made.room, claim, Holdings(self._fleet, []), NOBODY, allowed).fits(nobody)
+        return self._fits[name]
 
     def _victims(self, claimant: Claimant) -> tuple[Victims, Holdings]:
         """Who may be stopped for it, the first to give way first."""
         made, live, ranks, right = self._made, self._live, self._ranks, claimant.right
-        if made.barred.everybody or not made.barred.refused.isdisjoint(claimant.elements):
+        enough = made.barred.everybody or len(self._grants) >= made.policy.claims_limit
+        if enough or not made.barred.refused.isdisjoint(claimant.elements):
             return NOBODY, Holdings(self._fleet, [])
         queue = self._ledger.number[claimant.queue_id]
         name = right, queue if right.own_below is not None or (ranks.queue == queue).any() else -1, len(self._result.evictions)
@@ -277,6 +285,7 @@ class _Reclaim:
 
     def _grant(self, claimant: Claimant, elements: tuple[Element, ...], search: Search, gone: Mask, victims: Victims) -> None:
         made, queue = self._made, self._ledger.number[claimant.queue_id]
+        self._fits.clear()
         numbers, holdings = victims.slots[gone], search.holdings
         self._room, groups = search.placed(gone)
         pieces = [piece for group in groups for piece in group]
