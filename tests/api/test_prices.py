@@ -47,6 +47,7 @@ def test_the_cost_goes_from_the_cheapest_cluster_to_the_dearest(two_clusters: Cl
     assert found["sentence"] == "a run costs about $0.15; no price is known of dear"
     set_prices(two_clusters, "dear", cpu="0.08", memory="0.01")
     assert cost(two_clusters, document())["sentence"] == "a run costs $0.15 to $0.30, by the cluster"
+    assert cost(two_clusters, document(expected_duration="1s"))["sentence"] == "a run costs less than $0.01"
     only = cost(two_clusters, document(placement={"clusters": ["dear"]}))
     assert (only["least"], only["most"]) == (pytest.approx(0.3), pytest.approx(0.3))
 
@@ -71,3 +72,10 @@ def test_prices_are_exact_and_replaced_whole(two_clusters: Client) -> None:
     for wrong in ({"cpus": 1}, {"cpu": -1}, {"cpu": "a lot"}):
         assert set_prices(two_clusters, "cheap", **wrong).status_code == 422
     assert set_prices(two_clusters, "nowhere", cpu=1).status_code == 404
+
+
+def test_what_is_no_price_is_said_with_one_that_is(two_clusters: Client) -> None:
+    for wrong, said in (("much", "must be a number such as 0.04, not 'much'"), ("0.0000000001", "has more than 9 decimal places")):
+        refused = set_prices(two_clusters, "cheap", cpu=wrong)
+        assert refused.status_code == 422
+        assert said in refused.text

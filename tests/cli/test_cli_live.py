@@ -220,6 +220,10 @@ def test_tenancy_by_commands(running: RunningBushel) -> None:
     assert "lends       at most 4 H100 of its guarantee" in told
     assert "borrows     whatever is free" in told
     assert "weight      0 (it gets what nobody else wants)" in told
+    cluster = running.run("cluster", "ls", "-o", "name").out.split()[0]
+    assert running.run("cluster", "price", cluster, "--cpu", "0.04").code == 0
+    assert running.run("cluster", "price", cluster, "--gpu", "H100=2.5").out.count("an hour") == 2
+    assert "has no prices" in running.run("cluster", "price", cluster, "--none").out
     refused = running.run("queue", "set", "fast", "--guarantee", "cpu=3")
     assert refused.code == 2
     assert "fast would be guaranteed 3 CPUs and limited to 2 CPUs" in refused.err

@@ -92,7 +92,10 @@ def _price(options: argparse.Namespace, session: Session) -> None:
     for text in options.gpu:
         model, separator, price = text.rpartition("=")
         asked[f"gpu/{model}" if separator else "gpu"] = price
-    made = session.call(fleet.set_prices(options.name, asked) if asked or options.none else fleet.get_prices(options.name))
+    made = session.call(fleet.get_prices(options.name))
+    if asked or options.none:
+        kept = {} if options.none else made["prices"]
+        made = session.call(fleet.set_prices(options.name, {**kept, **asked}))
     show_object(session, made, name=lambda made: made["cluster"], lines=_price_lines)
 
 

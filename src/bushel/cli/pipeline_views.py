@@ -231,6 +231,10 @@ def _told(before: str, after: str) -> tuple[str, str]:
     )  # type: ignore[return-value]
 
 
+def _cpu_hours(hours: float) -> str:
+    return "less than 0.1 CPU-hours" if 0 < hours < 0.05 else f"{hours:,.1f} CPU-hours"
+
+
 def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
     yield session.paint(plan["sentence"], "bold")
     yield from change_lines(plan["changes"])
@@ -240,7 +244,7 @@ def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
         told = [count]
         told += [f"after {', '.join(stage['after'])}"] if stage["after"] else []
         told += [f"{duration(stage['partition_seconds'])} each"] if stage["partition_seconds"] is not None else []
-        told += [f"{stage['cpu_hours']:,.1f} CPU-hours"] if stage["cpu_hours"] is not None else []
+        told += [_cpu_hours(stage["cpu_hours"])] if stage["cpu_hours"] is not None else []
         told += [session.paint(f"{' and '.join(stage['changed'])} changed", "yellow")] if stage["changed"] else []
         yield f"  {stage['name']:<{width}}  {' · '.join(told)}"
     if plan["canary"] is not None:
@@ -256,7 +260,7 @@ def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
         if canary["held"]:
             yield f"    waits   {', '.join(canary['held'])}, and the rest of {', '.join(canary['sampled'])}"
     if plan["finish_seconds"] is not None:
-        yield f"  a run takes about {duration(plan['finish_seconds'])} and {plan['cpu_hours']:,.1f} CPU-hours, if nothing else runs"
+        yield f"  a run takes about {duration(plan['finish_seconds'])} and {_cpu_hours(plan['cpu_hours'])}, if nothing else runs"
     else:
         yield "  how long a run takes is not known: a stage has not been run, and does not say `expected_duration`"
     yield f"  {plain(plan['cost']['sentence'])}"

@@ -98,7 +98,7 @@ def found_cluster(tx: Transaction, name: str) -> dict[str, Any]:
     """
     cluster = clusters.find(tx, name)
     if cluster is None:
-        raise NotFound(f"there is no cluster {name}")
+        raise NotFound(f"there is no cluster {name}", suggestion="bushel cluster ls")
     return cluster | {
         "node_count": tx.one("select count(*) as n from nodes where cluster_id = %s", (cluster["id"],))["n"],
         "live_attempts": clusters.live_count(tx, cluster["id"]),

@@ -89,5 +89,7 @@ def plan_cost(costs: Sequence[tuple[float, float] | None], clusters: Mapping[tup
         return view | {"sentence": "what a run costs is not known: no cluster where a stage may run has a price for what it needs"}
     least, most = sum(cost[0] for cost in known), sum(cost[1] for cost in known)
     told = f"about ${most:,.2f}" if f"{least:.2f}" == f"{most:.2f}" else f"${least:,.2f} to ${most:,.2f}, by the cluster"
+    if 0 < most < 0.005:
+        told = "less than $0.01"
     beside = f"; no price is known of {', '.join(without[:5])}" if without else ""
     return view | {"least": round(least, 6), "most": round(most, 6), "sentence": f"a run costs {told}{beside}"}

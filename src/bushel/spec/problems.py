@@ -125,6 +125,9 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
         limit = next(iter(context.values()))
         return f"must be {_COMPARISONS[kind]} {limit:g}, not {_shown(value)}"
+    if kind.startswith("decimal_"):
+        places = context.get("decimal_places")
+        return f"has more than {places} decimal places" if places is not None else f"must be a number such as 0.04, not {_shown(value)}"
     if kind in ("string_too_long", "too_long"):
         what = "characters" if kind == "string_too_long" else "entries"
         count = len(value) if hasattr(value, "__len__") else "too many"
