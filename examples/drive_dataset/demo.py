@@ -86,6 +86,8 @@ def main() -> int:
 def recordings() -> Path:
     named, shared = os.environ.get("DRIVE_DATA"), CHECKOUT.parent / "shared" / "drive-data"
     if named:
+        if not Path(named).is_dir():
+            sys.exit(f"DRIVE_DATA={named} is no folder: name one with recordings in folders, or leave it out to have some made up")
         print(f"  real ones, in {named} (DRIVE_DATA)")
         return Path(named).resolve()
     if shared.is_dir():
@@ -101,6 +103,8 @@ def recordings() -> Path:
 def deal(data: Path) -> dict[str, list[str]]:
     """Folders by jurisdiction, as the owner of the recordings says. What says nothing of where it was made counts as American here."""
     found = json.loads(stage("drive_dataset.deal", str(data)).splitlines()[-1])
+    if not found:
+        sys.exit(f"no recording in the folders of {data}: examples/drive_dataset/README.md says what is read")
     dealt = {code: found.get(code, []) for code in SITES}
     nowhere = [folder for code, folders in found.items() if code not in SITES for folder in folders]
     dealt["us"] += nowhere

@@ -332,3 +332,11 @@ def test_events_are_followed(running: RunningBushel) -> None:
         finally:
             following.send_signal(signal.SIGINT)
             following.wait(10)
+
+
+def test_a_file_that_does_not_travel_with_its_command_is_said(running: RunningBushel, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    told = "train.py of this folder does not travel with the job unless you say: --workdir ."
+    assert told in running.run("submit", "--dry-run", "--", "python3", "train.py", cwd=tmp_path).err
+    assert told not in running.run("submit", "--dry-run", "--workdir", ".", "--", "python3", "train.py", cwd=tmp_path).err
+    assert told not in running.run("submit", "--dry-run", "-o", "json", "--", "python3", "train.py", cwd=tmp_path).err

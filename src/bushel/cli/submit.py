@@ -22,13 +22,14 @@ from bushel.cli.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from bushel.client.documents import Source
 
 EXAMPLES = """  bushel submit job.yaml
-  bushel submit --cpu 4 --memory 8GiB -- python train.py
-  bushel submit --array 0-999%50 -- 'python part.py $BUSHEL_TASK_INDEX'
+  bushel submit --workdir . --cpu 4 --memory 8GiB -- python train.py
+  bushel submit --workdir . --array 0-999%50 -- 'python part.py $BUSHEL_TASK_INDEX'
   ID=$(bushel submit -o name -- ./build.sh) && bushel submit --after $ID -- ./test.sh"""
 
 
@@ -58,6 +59,11 @@ def gather(options: argparse.Namespace, session: Session, verb: str) -> tuple[li
     return [merge(document.value, flags) for document in documents], [document.source for document in documents], flags
 
 
+def _left_behind(command: Sequence[str]) -> str | None:
+    """A file that the command seems to mean, and that lies only here."""
+    return next((word for word in " ".join(command).split() if not os.path.isabs(word) and os.path.isfile(word)), None)
+
+
 def submit(options: argparse.Namespace, session: Session, *, verb: str = "submit") -> list[dict[str, Any]] | None:
     """The jobs as the server has them; None when the documents were wrong, which has been said. `verb` is the command's name."""
     from bushel.client.operations import jobs
@@ -66,6 +72,9 @@ def submit(options: argparse.Namespace, session: Session, *, verb: str = "submit
     # What a file says begins where the file lies, what a flag says where the person stands.
     folders = [os.path.dirname(source.file) if source is not None and "workdir" not in flags else "." for source in sources]
     batch = len(values) > 1
+    left = _left_behind(session.command) if not {"workdir", "image"} & values[0].keys() else None
+    if left and session.for_people:
+        session.note(f"{left} of this folder does not travel with the job unless you say: --workdir .")
     dry_run, key = getattr(options, "dry_run", False), getattr(options, "idempotency_key", None)
     try:
         upload_workdirs(session, values, folders)
