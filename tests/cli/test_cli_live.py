@@ -146,7 +146,7 @@ def test_the_past_of_an_installation_is_replayed_on_more_nodes(running: RunningB
     kept = str(tmp_path / "history.jsonl")
     assert running.run("what-if", "--save", kept).code == 0
     assert '"resources"' in Path(kept).read_text()
-    assert '"run"' not in Path(kept).read_text()
+    assert not any("run" in json.loads(line)["spec"] for line in Path(kept).read_text().splitlines()), "what was run is nobody's business"
     assert running.run("simulate", kept, "--nodes", "2x8c").code == 0
     assert "there is no queue 'nowhere'" in running.run("what-if", "--queue", "nowhere:weight=1").err
 
