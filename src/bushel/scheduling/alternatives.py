@@ -21,6 +21,7 @@ from bushel.scheduling.ends import Ends, Remaining, declared_remaining, earliest
 from bushel.scheduling.entities import Queue, ReadyJob, ShapeClass
 from bushel.scheduling.feasibility import choices_of
 from bushel.scheduling.fleet import DEVICE_MILLI
+from bushel.scheduling.foresight import following
 from bushel.scheduling.gangs import tasks_by_place
 from bushel.scheduling.plan import Plan, Policy, plan
 from bushel.scheduling.snapshot import Snapshot
@@ -87,9 +88,16 @@ def alternatives(
             break
         with trial.applied(planned.snapshot) as changed:
             made = plan(changed, now, policy)
-        if (alternative := _alternative(trial, made, job.id)) is not None:
-            found.append(alternative)
+            alternative = _alternative(trial, made, job.id)
+            if alternative is not None and (made.starting_jobs.get(job.id) or _starts_then(made, job.id, now, policy)):
+                found.append(alternative)
     return found
+
+
+def _starts_then(made: Plan, job_id: int, now: datetime, policy: Policy) -> bool:
+    """Whether it starts once those that are stopped have ended, and no other takes the place."""
+    with following(made, now.timestamp()) as then:
+        return job_id in plan(then, now, policy).starting_jobs
 
 
 def _alternative(trial: Trial, made: Plan, job_id: int) -> Alternative | None:
