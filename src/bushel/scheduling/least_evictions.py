@@ -50,8 +50,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class _Back:
-    """Nodes as they are with some victims back."""
+class _Nodes:
+    """Nodes as they are with some victims gone, or back, and how many tasks each holds then."""
 
     rows: Integers
     free: Integers
@@ -85,7 +85,7 @@ class Search:
         first, *others = self._claim.choices
         if others or self._claim.level is None or int(gone.sum()) <= EXACT_LIMIT:
             return not others
-        _, totals = self._totals(without(self._room, self._holdings, gone), first.variants[0])
+        _, totals = self._totals(first.variants[0], gone)
         return int((totals >= self._claim.wanted[0]).sum()) == 1
 
     def least(self) -> Mask | None:
@@ -109,42 +109,12 @@ class Search:
         if others:
             placed = self._place(without(self._room, self._holdings, gone), gone)
             return None if placed is None else tuple(piece.variant for pieces in placed for piece in pieces[:1])
-        for number, variant in enumerate(first.variants):
+        for variant in first.variants:
             if self._charges(gone, (variant,), claim.wanted):
-                base = self._base(number)
-                totals = np.bincount(base.place, weights=self._counts(base, variant, gone))
-                if len(totals) and totals.max() >= claim.wanted[0]:
+                _, totals = self._totals(variant, gone)
+                if len(totals) and int(totals.max()) >= claim.wanted[0]:
                     return (variant,)
         return None
-
-    def _base(self, number: int) -> _Base:
-        """Of a variant of the only group, with nobody gone."""
-        if number not in self._bases:
-            variant = self._claim.choices[0].variants[number]
-            rows = self._rows(variant)
-            at = np.full(len(self._room.fleet.ids), -1, np.int64)
-            at[rows] = np.arange(len(rows))
-            self._bases[number] = _Base(rows, self._room.counts(variant, rows), self._places(rows), at)
-        return self._bases[number]
-
-    def _counts(self, base: _Base, variant: Variant, gone: Mask) -> Integers:
-        """As `Room.counts`, once these are gone: only the nodes that they leave are counted again."""
-        holdings, room = self._holdings, self._room
-        if holdings.unpinned:
-            return without(room, holdings, gone).counts(variant, base.rows)
-        entries = np.flatnonzero(gone[holdings.who] & (base.at[holdings.row] >= 0))
-        if not len(entries):
-            return base.counts
-        rows, at = np.unique(holdings.row[entries], return_inverse=True)
-        free, devices = room.free[:, rows], room.nodes.devices[:, rows].astype(np.int64)
-        for column, amounts in zip(free, holdings.amounts, strict=True):
-            column += np.bincount(at, weights=amounts[entries], minlength=len(rows)).astype(np.int64)
-        if variant.device_column is not None:
-            model = room.fleet.model_of[variant.device_column]
-            np.add.at(devices[model], at, holdings.parts[model][entries].astype(np.int64))
-        counts = base.counts.copy()
-        counts[base.at[rows]] = np.where(room.closed[rows], 0, self._counts_of(variant, free, np.clip(devices, 0, DEVICE_MILLI)))
-        return counts
 
     def placed(self, gone: Mask) -> tuple[Room, tuple[tuple[Piece, ...], ...]]:
         """Where it goes once these are gone, and what is left then. It fits."""
@@ -181,10 +151,38 @@ class Search:
             return np.zeros(len(rows), np.int64)
         return np.unique(self._room.fleet.place_numbers(self._claim.level)[rows], return_inverse=True)[1]
 
-    def _totals(self, room: Room, variant: Variant) -> tuple[Integers, Integers]:
-        rows = self._rows(variant)
-        counts = room.counts(variant, rows)
-        return counts, np.bincount(self._places(rows), weights=counts).astype(np.int64)
+    def _base(self, variant: Variant) -> _Base:
+        """Of a variant of the only group, with nobody gone."""
+        if id(variant) not in self._bases:
+            rows = self._rows(variant)
+            at = np.full(len(self._room.fleet.ids), -1, np.int64)
+            at[rows] = np.arange(len(rows))
+            self._bases[id(variant)] = _Base(rows, self._room.counts(variant, rows), self._places(rows), at)
+        return self._bases[id(variant)]
+
+    def _totals(self, variant: Variant, gone: Mask) -> tuple[Integers, Integers]:
+        """How many tasks each node and each place holds once these are gone: only the nodes that they leave are counted again."""
+        base, holdings, room = self._base(variant), self._holdings, self._room
+        counts = base.counts
+        entries = np.flatnonzero(gone[holdings.who] & (base.at[holdings.row] >= 0))
+        if holdings.unpinned:
+            counts = without(room, holdings, gone).counts(variant, base.rows)
+        elif len(entries):
+            nodes = self._changed(room, variant, entries, 1)
+            counts = counts.copy()
+            counts[base.at[nodes.rows]] = nodes.counts
+        return counts, np.bincount(base.place, weights=counts).astype(np.int64)
+
+    def _changed(self, room: Room, variant: Variant, entries: Integers, sign: int) -> _Nodes:
+        """The nodes of these entries with what they hold gone, or with a `sign` of -1 back."""
+        holdings = self._holdings
+        rows, at = np.unique(holdings.row[entries], return_inverse=True)
+        free, devices = room.free[:, rows], room.nodes.devices[:, rows]
+        for column, amounts in zip(free, holdings.amounts, strict=True):
+            np.add.at(column, at, sign * amounts[entries])
+        for of_model, parts in zip(devices, holdings.parts, strict=True):
+            np.add.at(of_model, at, (sign * parts[entries]).astype(of_model.dtype))
+        return _Nodes(rows, free, devices, np.where(room.closed[rows], 0, self._counts_of(variant, free, devices)))
 
     def _shortest(self, turn: Integers) -> Mask:
         """The fewest turns that make room; each of the victims goes in its turn."""
@@ -239,16 +237,15 @@ class Search:
         if variants is None:
             return gone
         variant = variants[0]
-        room = without(self._room, self._holdings, gone)
-        rows = self._rows(variant)
-        counts, totals = self._totals(room, variant)
-        place = self._places(rows)
+        room, base = without(self._room, self._holdings, gone), self._base(variant)
+        rows, place = base.rows, base.place
+        counts, totals = self._totals(variant, gone)
         chosen = self._cheapest(gone, rows, place, np.flatnonzero(totals >= self._claim.wanted[0]))
         surplus = int(totals[chosen]) - self._claim.wanted[0]
         count_of = np.zeros(len(room.fleet.ids), np.int64)
         count_of[rows[place == chosen]] = counts[place == chosen]
         before = np.zeros(len(room.fleet.ids), np.int64)
-        before[rows] = self._room.counts(variant, rows)
+        before[rows] = base.counts
         useful = np.zeros(len(gone), np.bool_)
         np.logical_or.at(useful, self._holdings.who, count_of[self._holdings.row] > before[self._holdings.row])
         kept = gone & useful
@@ -280,20 +277,12 @@ class Search:
         who = self._holdings.who
         return np.argsort(who, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(who, minlength=len(self._victims)))])
 
-    def _with_back(self, room: Room, variant: Variant, entries: Integers, kept: Mask) -> _Back:
-        """What the nodes of these entries have free, and how many tasks they hold, with them back; `kept` are gone then."""
-        holdings = self._holdings
-        rows, at = np.unique(holdings.row[entries], return_inverse=True)
-        free, devices = room.free[:, rows], room.nodes.devices[:, rows]
-        for column, amounts in zip(free, holdings.amounts, strict=True):
-            np.subtract.at(column, at, amounts[entries])
-        for of_model, parts in zip(devices, holdings.parts, strict=True):
-            np.subtract.at(of_model, at, parts[entries].astype(of_model.dtype))
-        if holdings.unpinned:
-            counts = without(self._room, holdings, kept).counts(variant, rows)
-        else:
-            counts = np.where(room.closed[rows], 0, self._counts_of(variant, free, devices))
-        return _Back(rows, free, devices, counts)
+    def _with_back(self, room: Room, variant: Variant, entries: Integers, kept: Mask) -> _Nodes:
+        """The nodes of these entries with them back; `kept` are gone then."""
+        back = self._changed(room, variant, entries, -1)
+        if not self._holdings.unpinned:
+            return back
+        return replace(back, counts=without(self._room, self._holdings, kept).counts(variant, back.rows))
 
     def _counts_of(self, variant: Variant, free: Integers, devices: Devices) -> Integers:
         """How many tasks fit on nodes with this much free."""
@@ -340,5 +329,5 @@ class Search:
 
 def _device_counts(variant: Variant, devices: Integers) -> Integers:
     if variant.share:
-        return (np.maximum(devices, 0) // variant.share).sum(axis=1)
+        return (np.clip(devices, 0, DEVICE_MILLI) // variant.share).sum(axis=1)
     return (devices >= DEVICE_MILLI).sum(axis=1) // variant.devices
