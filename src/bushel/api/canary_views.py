@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bushel.control.canary import NAMES_KEPT, choose
-from bushel.control.canary_gates import gates_told, plural
+from bushel.control.canary_gates import gates_told
 from bushel.control.canary_measures import new_canary, partitions_of_versions
 from bushel.control.runs import known_partitions
 from bushel.domain.ranges import IndexRanges
+from bushel.domain.words import plural
 from bushel.spec.canary_stages import canary_stages
 from bushel.store import pipelines, runs
 from bushel.store.database import Transaction

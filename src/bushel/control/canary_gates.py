@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bushel.domain.words import plural
 from bushel.spec.canary import Rule
 from bushel.spec.manifest import Total, moments
 
@@ -187,10 +188,6 @@ def sentence(outcomes: Sequence[Outcome], *, total: int, pipeline: str, run: int
         f"the canary's gate `{first.gate}` does not hold: {found}{more}. {rest}"
         f"Mend and apply it, or let it pass: bushel pipeline approve {pipeline} --run {run} --message WHY"
     )
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _number(value: float | str) -> str:

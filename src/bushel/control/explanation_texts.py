@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from bushel.domain.ids import encode_job_id
 from bushel.domain.job import PRIORITY_NAMES
 from bushel.domain.resources import CPU, DISK, GPU_PREFIX, MEMORY, ResourceRequest
+from bushel.domain.words import plural
 from bushel.scheduling.alternatives import Alternative, Change
 from bushel.scheduling.ends import Ends
 from bushel.scheduling.entities import Queue, ShapeClass
@@ -15,11 +16,6 @@ from bushel.scheduling.quota import GPU_OF_ANY_MODEL
 from bushel.spec.explanation import PreemptionView
 
 _BYTE_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 node`, `3 nodes`, `12,000 nodes`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def amount(resource: str, value: int) -> str:
