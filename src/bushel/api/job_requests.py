@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from fastapi import Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
-from bushel.api.paging import Limit, Page
+from bushel.api.paging import Limit, Page, decode_page, encode_page
 from bushel.domain.errors import BushelError, FieldProblem, InvalidDocument, NotFound, TooLarge
 from bushel.domain.principal import Principal
 from bushel.spec.canonical import canonical, canonical_batch
@@ -18,8 +19,8 @@ from bushel.spec.job import BATCH_LIMIT
 from bushel.spec.schema import job_schema
 from bushel.spec.views import JobStateName
 from bushel.store import jobs
-from bushel.store.database import Transaction
-from bushel.store.job_pages import JobFilter, label_texts
+from bushel.store.database import Database, Transaction
+from bushel.store.job_pages import JobFilter, job_page, label_texts
 
 Text = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 LabelText = Annotated[str, Field(min_length=2, max_length=400, pattern=r"^[^\x00=]+=[^\x00]*$")]
@@ -138,3 +139,16 @@ def _submitter(tx: Transaction, principal: Principal, name: str | None) -> int |
     if name is None:
         return None
     return principal.id if name == "me" else jobs.principal_number(tx, name)
+
+
+def page_of_jobs(
+    query: JobQuery, principal: Principal, database: Database, views: Callable[[Transaction, Sequence[Mapping[str, Any]]], list[Any]]
+) -> dict[str, Any]:
+    """A page of what `query` selects, newest first, each row as `views` shows it. Raises as `job_filter` does."""
+    before_id = decode_page(query.page, int)
+    with database.transaction() as tx:
+        wanted = job_filter(tx, principal, query)
+        page = job_page(tx, wanted, before_id=before_id[0] if before_id else None, limit=query.limit)
+        items = views(tx, page.rows)
+    next_page = None if page.next_before is None else encode_page([page.next_before])
+    return {"items": items, "next_page": next_page, "estimated_total": page.estimated_total}

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from bushel.api.authentication import CurrentPrincipal
 from bushel.api.dependencies import CurrentDatabase, CurrentOnce, Once
 from bushel.api.direct import DirectRoute, PlainRequest
-from bushel.api.job_requests import CurrentJobQuery, Documents, JobSelection, job_filter, submission_schema, whole_body
+from bushel.api.job_requests import CurrentJobQuery, Documents, JobSelection, job_filter, page_of_jobs, submission_schema, whole_body
 from bushel.api.job_views import answer, attempt_views, full_view, job_view, list_views
-from bushel.api.paging import Limit, Page, cut, decode_page, encode_page
+from bushel.api.paging import Limit, Page, cut, decode_page
 from bushel.api.problems import responses
 from bushel.control import cancel as cancelling
 from bushel.control import jobs as control
@@ -27,7 +27,7 @@ from bushel.domain.ranges import IndexRanges
 from bushel.spec import views
 from bushel.spec.fields import ScopePath
 from bushel.spec.schema import job_schema
-from bushel.store import job_pages, jobs
+from bushel.store import jobs
 from bushel.store.database import Database, Transaction
 from bushel.workloads.compile import compile_job
 
@@ -151,13 +151,7 @@ def _submitted(database: Database, principal: Principal, once: Once, documents: 
 @router.get("/jobs", responses={**responses(), 200: {"model": views.Page[views.JobView]}})
 def list_jobs(query: CurrentJobQuery, principal: CurrentPrincipal, database: CurrentDatabase) -> Any:
     """Jobs, newest first, without their documents. A page may be short although there is more: `next_page` says so."""
-    before_id = decode_page(query.page, int)
-    with database.transaction() as tx:
-        wanted = job_filter(tx, principal, query)
-        page = job_pages.job_page(tx, wanted, before_id=before_id[0] if before_id else None, limit=query.limit)
-        items = list_views(tx, page.rows)
-    next_page = None if page.next_before is None else encode_page([page.next_before])
-    return answer({"items": items, "next_page": next_page, "estimated_total": page.estimated_total})
+    return answer(page_of_jobs(query, principal, database, list_views))
 
 
 @router.post("/jobs/cancel", responses={**responses(409), 200: {"model": views.CancelledView}})
