@@ -27,7 +27,7 @@ SET_EXAMPLES = """  bushel queue set vision --guarantee H100=16 --lend H100=8
 _PLAIN = ("cpu", "memory", "disk")
 """What is not the name of a model of accelerators."""
 
-_FLAGS = {"guarantee": "--guarantee", "lending": "--lend", "borrowing": "--borrow"}
+_FLAGS = {"guarantee": "guarantee", "lending": "lend", "borrowing": "borrow"}
 
 
 def _name(queue: dict[str, Any]) -> str:
@@ -140,12 +140,8 @@ def _changed_amounts(flag: str, texts: list[str], before: dict[str, Any]) -> dic
 
 def _shares(options: argparse.Namespace, before: dict[str, Any]) -> dict[str, Any]:
     """The fields that the flags change."""
-    flags = (
-        ("guarantee", "--guarantee", options.guarantee),
-        ("lending", "--lend", options.lend),
-        ("borrowing", "--borrow", options.borrow),
-    )
-    return {name: _changed_amounts(flag, texts, before.get(name, {})) for name, flag, texts in flags if texts}
+    said = {name: getattr(options, flag) for name, flag in _FLAGS.items()}
+    return {name: _changed_amounts(f"--{_FLAGS[name]}", texts, before.get(name, {})) for name, texts in said.items() if texts}
 
 
 def _number(text: str) -> int | float | str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bushel.spec.agent import NodeReport
 
 MODEL_LABEL = "nvidia.com/gpu.product"
-ZONE_LABEL = "topology.kubernetes.io/zone"
 _ENDED = ("Succeeded", "Failed")
 _DISK_SIGNIFICANT_BYTES = 2**30
 """Free disk moves all the time; what moves it by less is not worth telling."""
