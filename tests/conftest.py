@@ -1,4 +1,8 @@
-"""Real engines for the tests: one embedded PostgreSQL for the run, one fresh database for each test that asks."""
+"""Real engines for the tests: one embedded PostgreSQL for each process of the run, one fresh database for each test that asks.
+
+The tests may be run by several processes. Those of a file stay together, for they share what is slow to start; those that need Kubernetes
+stay together, and those that kill processes go where there is time.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,6 +26,21 @@ from bushel.store.database import Database
 from bushel.store.migrate import migrate
 
 _names = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("kubernetes"):
+            item.add_marker(pytest.mark.xdist_group("kubernetes"))
+        elif not item.get_closest_marker("faults"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would every process of ours."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port() -> int:
