@@ -21,8 +21,8 @@ $(READY):
 demo: setup            ## The main job, live, on this machine
 	@$(BIN)/python examples/drive_dataset/demo.py
 
-test: setup check      ## Everything that must hold
-	$(BIN)/python -m pytest -m "not kubernetes"
+test: setup check kubernetes-tools ## Everything that must hold
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 test-kubernetes: kubernetes-tools ## What must hold on a real Kubernetes
 	CI=$${CI:-true} $(BIN)/python -m pytest tests/kubernetes

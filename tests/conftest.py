@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from bushel.installation.postgres import reachable_binaries
 from bushel.store.database import Database
@@ -28,17 +30,23 @@ from bushel.store.migrate import migrate
 _names = itertools.count(1)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("kubernetes"):
-            item.add_marker(pytest.mark.xdist_group("kubernetes"))
-        elif not item.get_closest_marker("faults"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+class Together(LoadScopeScheduling):
+    """Which tests one process runs: those of a file, all that need Kubernetes, or one alone that kills processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return {"tests/kubernetes": folder, "tests/faults": nodeid}.get(folder, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    return Together(config, log)
 
 
 def pytest_configure() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would every process of ours."""
+    """What a shell starts in the background ignores Ctrl-C, and so would every process of ours; and no table is cut to a terminal."""
+    os.environ.pop("COLUMNS", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

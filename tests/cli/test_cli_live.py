@@ -11,6 +11,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -310,6 +313,24 @@ def test_progress_of_an_array_is_shown_live(running: RunningBushel) -> None:
     assert "\x1b[J" in shown  # the live lines were taken away
 
 
+@contextmanager
+def submitting(running: RunningBushel) -> Iterator[None]:
+    """A small job a second: whoever follows sees the next whole, however late it began."""
+    enough = threading.Event()
+
+    def submit() -> None:
+        while not enough.wait(1):
+            running.submit(*SMALL, "--name", "followed", "--", "true")
+
+    with ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(submit)
+        try:
+            yield
+        finally:
+            enough.set()
+            submitted.result(60)
+
+
 def test_events_are_followed(running: RunningBushel) -> None:
     """docs/reference/cli.md#bushel-events"""
     before = running.submit(*SMALL, "--hold", "--", "true")
@@ -318,17 +339,15 @@ def test_events_are_followed(running: RunningBushel) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=running.environment()) as following:
         try:
             assert following.stdout is not None
-            seen: list[str] = []
-            lines = iter(following.stdout.readline, "")
-            submitted: list[str] = []
-            threading.Timer(1.0, lambda: submitted.append(running.submit(*SMALL, "--name", "followed", "--", "true"))).start()
-            for line in lines:
-                event = json.loads(line)
-                assert event["job"] != before, "it does not begin before now"
-                seen.append(event["kind"])
-                if event["kind"] == "job.succeeded" and submitted and event["job"] == submitted[0]:
-                    break
-            assert "job.submitted" in seen
+            submitted: set[str] = set()
+            with submitting(running):
+                for line in iter(following.stdout.readline, ""):
+                    event = json.loads(line)
+                    assert event["job"] != before, "it does not begin before now"
+                    if event["kind"] == "job.submitted":
+                        submitted.add(event["job"])
+                    if event["kind"] == "job.succeeded" and event["job"] in submitted:
+                        break
         finally:
             following.send_signal(signal.SIGINT)
             following.wait(10)
