@@ -38,13 +38,12 @@ def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, cla
     there = dict(zip(ledger.columns, [*amounts, sum(a for n, a in zip(names, amounts, strict=False) if n.startswith("gpu/"))], strict=True))
     by_name = np.array([names.index(name) for name in sorted(names)], np.int64)
     blocks = [*_waiting(ledger, lines, classes, ways, by_name), *_running(tree, sorted(names))]
-    shares = fair.update_columns(tree.queues.values(), {name: there[name] for name in names}, blocks, tree.used)
-    table = ledger.table
-    columns = np.array([shares.columns[name] for name in names], np.int64)
-    for number, queue_id in enumerate(ledger.ids):
-        leaf = shares.tree.leaf_of.get(queue_id)
-        if leaf is not None and width:
-            table.entitled[number, :width] = shares.entitled[leaf, columns]
+    used = ledger.used[:-1, by_name]
+    shares = fair.update_columns(tree.queues.values(), {name: there[name] for name in names}, blocks, ledger.queue_ids, used)
+    leaves, columns = shares.tree.leaves(ledger.queue_ids), np.array([shares.columns[name] for name in names], np.int64)
+    known = np.flatnonzero(leaves >= 0)
+    if width:
+        ledger.table.entitled[known, :width] = shares.entitled[leaves[known][:, None], columns]
     return shares
 
 
@@ -89,7 +88,7 @@ def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, by_name
     counts = np.zeros((len(ledger.ids), len(present)), np.int64)
     counts[queue[lines.queue[filled]], place[lines.klass[filled]]] = lines.elements[filled]
     counts[~_could_start(ledger, classes, present)] = 0
-    ids = np.array(ledger.ids, np.int64)
+    ids = ledger.queue_ids
     for kind, members in _kinds(classes, ways, present, len(by_name)).items():
         part = counts[:, members]
         total = part.sum(axis=1)

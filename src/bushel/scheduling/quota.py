@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,11 +62,16 @@ class QueueTree:
         self.attempts: dict[int, dict[tuple[int, int], LiveAttempt]] = {}
         self.priorities: Counter[int] = Counter()  # of what runs
         self.stopping = 0
+        self.frame: Frame | None = None  # of the last ledger, until a queue is otherwise
 
     def put(self, queue: Queue) -> None:
+        before = self.queues.get(queue.id)
+        if before is None or replace(before, history=queue.history) != queue:
+            self.frame = None
         self.queues[queue.id] = queue
 
     def remove(self, queue_id: int) -> None:
+        self.frame = None
         self.queues.pop(queue_id, None)
 
     def path(self, queue_id: int) -> list[Queue]:
@@ -111,41 +116,28 @@ class QueueTree:
         return dict(self.queues), {queue_id: dict(used) for queue_id, used in self.used.items()}
 
 
-class Ledger:
-    """What queues hold while a plan is made: starts from the tree and grows with each start. Queues are numbered by name."""
+class Frame:
+    """What of a ledger follows from the queues alone, whatever runs and waits."""
 
-    def __init__(self, tree: QueueTree, queue_ids: Iterable[int], resources: Mapping[str, int], capacity: Integers) -> None:
-        """`resources` are numbered 0, 1, …; `capacity` is what the fleet has of each, what is held on nodes that are gone included."""
-        self._tree = tree
-        self.columns = {**resources, GPU_OF_ANY_MODEL: len(resources)}
-        ids = {*tree.queues, *queue_ids, *tree.used}
+    def __init__(self, tree: QueueTree, ids: set[int], columns: dict[str, int]) -> None:
+        self.known, self.columns = ids, columns
         self.ids = sorted(ids, key=lambda queue_id: (tree.queues[queue_id].name if queue_id in tree.queues else "", queue_id))
         self.number = {queue_id: number for number, queue_id in enumerate(self.ids)}
-        self.table = self._table(capacity)
-
-    def _table(self, capacity: Integers) -> Queues:
-        paths = [[self.number[queue.id] for queue in self._tree.path(queue_id)] or [number] for number, queue_id in enumerate(self.ids)]
-        fleet, width = len(self.ids), len(self.columns)
-        path = np.full((fleet + 1, 2 + max(map(len, paths), default=0)), -1, np.int32)
-        ceiling = np.full((fleet + 1, width), UNBOUNDED, np.int64)
-        withheld = np.zeros((fleet + 1, width), np.int64)
-        own = np.zeros((fleet + 1, width), np.int64)
-        for number, queue_id in enumerate(self.ids):
-            path[number, : len(paths[number])] = paths[number]
-            path[number, len(paths[number])] = fleet
-            for name, amount in self._tree.used.get(queue_id, {}).items():
-                if name in self.columns:
-                    own[number, self.columns[name]] = amount
-            queue = self._tree.queues.get(queue_id)
+        self.queue_ids = np.array(self.ids, np.int64)
+        paths = [[self.number[queue.id] for queue in tree.path(queue_id)] or [number] for number, queue_id in enumerate(self.ids)]
+        fleet, width = len(self.ids), len(columns)
+        self.path = np.full((fleet + 1, 2 + max(map(len, paths), default=0)), -1, np.int32)
+        self.ceiling = np.full((fleet + 1, width), UNBOUNDED, np.int64)
+        self.withheld = np.zeros((fleet + 1, width), np.int64)
+        for number, path in enumerate(paths):
+            self.path[number, : len(path)] = path
+            self.path[number, len(path)] = fleet
+            queue = tree.queues.get(self.ids[number])
             if queue is not None and (queue.quota or queue.guarantee or queue.borrowing is not None):
-                self._limits(queue, ceiling[number], withheld[number])
-        if withheld.any():
-            ceiling[fleet, : len(capacity)] = capacity
-        below = self._add_up(own, withheld, paths)
-        entitled = np.zeros((fleet + 1, width), np.int64)
-        multiplier = np.full(fleet + 1, MULTIPLIER_ONE, np.int64)
-        first = np.full(fleet + 1, -1, np.int32)
-        return Queues(path, ceiling, withheld, below, own, entitled, multiplier, np.arange(fleet + 1), first)
+                self._limits(queue, self.ceiling[number], self.withheld[number])
+        depth = np.array([len(path) for path in paths], np.int64)
+        levels = [np.flatnonzero(depth == level) for level in range(int(depth.max(initial=0)), 0, -1)]
+        self.levels = [(rows, self.path[rows, 1].astype(np.int64)) for rows in levels]  # deepest first, each with the queue above
 
     def _limits(self, queue: Queue, ceiling: Integers, withheld: Integers) -> None:
         borrowing = queue.borrowing or {}
@@ -161,13 +153,45 @@ class Ledger:
             lent = guarantee if queue.lending is None else queue.lending.get(name, guarantee)
             withheld[column] = min(most, max(0, guarantee - lent))
 
-    def _add_up(self, own: Integers, withheld: Integers, paths: list[list[int]]) -> Integers:
-        """Own use and the charges of the queues below, deepest queues first."""
+
+class Ledger:
+    """What queues hold while a plan is made: starts from the tree and grows with each start. Queues are numbered by name."""
+
+    def __init__(self, tree: QueueTree, queue_ids: Iterable[int], resources: Mapping[str, int], capacity: Integers) -> None:
+        """`resources` are numbered 0, 1, …; `capacity` is what the fleet has of each, what is held on nodes that are gone included."""
+        self._tree = tree
+        self.columns = {**resources, GPU_OF_ANY_MODEL: len(resources)}
+        ids = {*tree.queues, *queue_ids, *tree.used}
+        frame = tree.frame
+        if frame is None or frame.known != ids or frame.columns != self.columns:
+            frame = tree.frame = Frame(tree, ids, self.columns)
+        self.ids, self.number, self.queue_ids = frame.ids, frame.number, frame.queue_ids
+        self.used = self._used(tree.used, frame)
+        """What each queue by itself holds as the plan begins."""
+        self.table = self._table(frame, capacity)
+
+    def _used(self, used: Mapping[int, Mapping[str, int]], frame: Frame) -> Integers:
+        """By number of the queue and column; the last row is that of the fleet."""
+        own = np.zeros((len(frame.ids) + 1, len(self.columns)), np.int64)
+        rows = np.repeat([frame.number[queue_id] for queue_id in used], [len(held) for held in used.values()]).astype(np.int64)
+        places = np.array([self.columns.get(name, -1) for held in used.values() for name in held], np.int64)
+        amounts = np.array([amount for held in used.values() for amount in held.values()], np.int64)
+        known = places >= 0
+        own[rows[known], places[known]] = amounts[known]
+        return own
+
+    def _table(self, frame: Frame, capacity: Integers) -> Queues:
+        fleet, ceiling, own = len(frame.ids), frame.ceiling, self.used.copy()
+        if frame.withheld.any():
+            ceiling = ceiling.copy()
+            ceiling[fleet, : len(capacity)] = capacity
         below = own.copy()
-        for number in sorted(range(len(paths)), key=lambda number: -len(paths[number])):
-            parent = paths[number][1] if len(paths[number]) > 1 else len(paths)
-            below[parent] += np.maximum(withheld[number], below[number])
-        return below
+        for rows, above in frame.levels:  # own use and the charges of the queues below
+            np.add.at(below, above, np.maximum(frame.withheld[rows], below[rows]))
+        entitled = np.zeros(own.shape, np.int64)
+        multiplier = np.full(fleet + 1, MULTIPLIER_ONE, np.int64)
+        first = np.full(fleet + 1, -1, np.int32)
+        return Queues(frame.path, ceiling, frame.withheld, below, own, entitled, multiplier, np.arange(fleet + 1), first)
 
     def needs(self, charge: Mapping[str, int]) -> Integers:
         row = np.zeros(len(self.columns), np.int64)

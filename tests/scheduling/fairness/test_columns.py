@@ -40,7 +40,8 @@ def blocks_of(demands: Iterable[Demand], columns: Sequence[str]) -> list[Block]:
 def test_shares_are_those_of_the_same_demands_one_by_one(world: World) -> None:
     one_by_one, together = FairShares(), FairShares()
     shares = one_by_one.update(world.queues, world.capacity, world.demands)
-    other = together.update_columns(world.queues, world.capacity, blocks_of(world.demands, sorted(world.capacity)), {})
+    blocks, nobody = blocks_of(world.demands, sorted(world.capacity)), np.zeros(0, np.int64)
+    other = together.update_columns(world.queues, world.capacity, blocks, nobody, np.zeros((0, len(world.capacity)), np.int64))
     assert np.array_equal(shares.entitled, other.entitled)
     assert np.array_equal(shares.slice, other.slice)
     assert one_by_one.served() == together.served()

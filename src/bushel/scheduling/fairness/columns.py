@@ -41,7 +41,7 @@ class _Claims(NamedTuple):
 def shapes_of_blocks(tree: Tree, blocks: list[Block]) -> Shapes:
     leaves, amounts, claims = [np.zeros(0, np.int64)], [np.zeros((0, len(tree.columns)), np.int64)], list[_Claims]()
     for block in blocks:
-        leaf = np.array([tree.leaf_of.get(queue_id, -1) for queue_id in block.queue_ids.tolist()], np.int64)
+        leaf = tree.leaves(block.queue_ids)
         mean = -(-block.amounts // np.maximum(block.counts, 1)[None, :, None])
         possible = (mean <= tree.path_ceiling[leaf][None]).all(axis=2) & (leaf >= 0) & (block.counts > 0)
         for pattern in np.unique(possible, axis=1).T:

@@ -44,20 +44,31 @@ class FairShares:
     ) -> Shares:
         """Shares now. `used` is what each queue's own jobs hold."""
         tree = self._grown_tree({queue.id: queue for queue in queues}, dict(capacity))
-        return self._shares(tree, shapes_of(tree, choose_ways(tree, demands)), used or {})
+        own = np.zeros((tree.row_count, len(tree.columns)), np.int64)
+        for queue_id, amounts in (used or {}).items():
+            leaf = tree.leaf_of.get(queue_id, 0)
+            for name, amount in amounts.items():
+                if leaf and name in tree.columns:
+                    own[leaf, tree.columns[name]] += amount
+        return self._shares(tree, shapes_of(tree, choose_ways(tree, demands)), own)
 
     def update_columns(
         self,
         queues: Iterable[Queue],
         capacity: Mapping[str, int],
         blocks: list[Block],
-        used: Mapping[int, Mapping[str, int]],
+        queue_ids: Integers,
+        used: Integers,
     ) -> Shares:
-        """As `update`, with the demand as columns, those of `capacity` by name."""
+        """As `update`, with the demand and what is used as columns, those of `capacity` by name; queue `queue_ids[i]` uses `used[i]`."""
         tree = self._grown_tree({queue.id: queue for queue in queues}, dict(capacity))
-        return self._shares(tree, shapes_of_blocks(tree, blocks), used)
+        own = np.zeros((tree.row_count, len(tree.columns)), np.int64)
+        leaves = tree.leaves(queue_ids)
+        own[leaves[leaves >= 0]] = used[leaves >= 0]
+        return self._shares(tree, shapes_of_blocks(tree, blocks), own)
 
-    def _shares(self, tree: Tree, shapes: Shapes, used: Mapping[int, Mapping[str, int]]) -> Shares:
+    def _shares(self, tree: Tree, shapes: Shapes, own: Integers) -> Shares:
+        """`own` is what each queue's own jobs hold; it becomes what the subtree holds."""
         share = _slices_of(tree, shapes)
         floor = np.minimum(np.minimum(tree.withheld, tree.capacity) << tree.fraction, share)
         held = self._fill(tree, shapes, share, floor)
@@ -65,12 +76,6 @@ class FairShares:
         twin(whole_units)(tree.first_child, tree.last, tree.fraction, held, floor, whole)
         entitled = np.minimum(whole << tree.shift, shapes.wanted)
         twin(add_up)(tree.parent, entitled)
-        own = np.zeros_like(share)
-        for queue_id, amounts in used.items():
-            leaf = tree.leaf_of.get(queue_id, 0)
-            for name, amount in amounts.items():
-                if leaf and name in tree.columns:
-                    own[leaf, tree.columns[name]] += amount
         twin(add_up)(tree.parent, own)
         nudge = np.minimum(NUDGE_GRAINS, (np.int64(1) << tree.fraction) >> NUDGE_SHIFT)
         whole_share = ((share + nudge) >> tree.fraction) << tree.shift

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,19 @@ class Tree:
     @property
     def row_count(self) -> int:
         return len(self.names)
+
+    def leaves(self, queue_ids: Integers) -> Integers:
+        """The leaf of each of these queues, -1 for one that is not known."""
+        ids, leaves = self._sorted_leaves
+        if not len(ids):
+            return np.full(len(queue_ids), -1, np.int64)
+        place = np.minimum(np.searchsorted(ids, queue_ids), len(ids) - 1)
+        return np.where(ids[place] == queue_ids, leaves[place], -1)
+
+    @cached_property
+    def _sorted_leaves(self) -> tuple[Integers, Integers]:
+        ids = np.array(sorted(self.leaf_of), np.int64)
+        return ids, np.array([self.leaf_of[queue_id] for queue_id in ids.tolist()], np.int64)
 
 
 @dataclass(frozen=True)
