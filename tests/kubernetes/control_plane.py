@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bushel.agent.executors.kubernetes.access import from_kubeconfig
 from bushel.agent.executors.kubernetes.api import MERGE_PATCH, Api, ApiError
+from bushel.agent.executors.kubernetes.watch import pages
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STAGES = Path(__file__).parent / "stages.yaml"
@@ -209,6 +210,25 @@ class ControlPlane:
             "--kube-api-burst=600",
         )
 
+    def start_scheduler(self) -> None:
+        """The ordinary one, for pods that name it; asking the API server as fast as it can."""
+        kubeconfig = self.user("system:kube-scheduler")
+        configuration = {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "leaderElection": {"leaderElect": False},
+            "clientConnection": {"kubeconfig": str(kubeconfig), "qps": 5000, "burst": 10000},
+        }
+        (self.folder / "scheduler.yaml").write_text(yaml.safe_dump(configuration))
+        self._run(
+            "kube-scheduler",
+            f"--config={self.folder / 'scheduler.yaml'}",
+            f"--authentication-kubeconfig={kubeconfig}",
+            f"--authorization-kubeconfig={kubeconfig}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={free_ports(1)[0]}",
+        )
+
     def _start_kwok(self) -> None:
         pki = self.authority.folder
         self.authority.sign("kwok", ["system:masters"], server=True)
@@ -281,7 +301,7 @@ class ControlPlane:
         for name in names:
             self.add_node(name, cpu=cpu, memory=memory, gpus=gpus, **labels)
         try:
-            self._wait("nodes to be ready", lambda: all(self._is_ready(name) for name in names))
+            self.wait_until_ready(names)
             yield
         finally:
             for name in names:
@@ -307,9 +327,16 @@ class ControlPlane:
             },
         )
 
-    def _is_ready(self, name: str) -> bool:
-        conditions = self.api.get(f"/api/v1/nodes/{name}").get("status", {}).get("conditions", ())
-        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    def wait_until_ready(self, names: Iterable[str]) -> None:
+        wanted = set(names)
+        self._wait("nodes to be ready", lambda: wanted <= self._ready_nodes())
+
+    def _ready_nodes(self) -> set[str]:
+        def is_ready(node: dict[str, Any]) -> bool:
+            conditions = node.get("status", {}).get("conditions", ())
+            return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+        return {node["metadata"]["name"] for page in pages(self.api, "/api/v1/nodes") for node in page["items"] if is_ready(node)}
 
     # Pods ------------------------------------------------------------------------------------------------------------
 
