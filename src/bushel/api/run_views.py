@@ -123,11 +123,13 @@ def _stragglers(tx: Transaction, set_id: int | None, slow: Sequence[Mapping[str,
 
 def grid_view(tx: Transaction, run_id: int, columns: int) -> dict[str, Any]:
     """Every stage in at most so many cells."""
-    counted = run_reads.counts(tx, [run_id])
+    counted = run_reads.cells(tx, run_id, columns)
     rows = []
     for stage in runs.stages(tx, [run_id]):
-        count, one = stage["element_count"] or 0, counted.get(stage["id"])
-        cells = _cells(_places(tx, one), count, min(columns, count)) if one is not None and count else []
+        count = stage["element_count"] or 0
+        cells = [[0] * len(run_reads.CELL_PLACES) for _ in range(min(columns, count) if stage["id"] in counted else 0)]
+        for cell, place, many in counted.get(stage["id"], ()):
+            cells[cell][place] = many
         rows.append({"stage": stage["name"], "partitions": count, "cells": cells, "taken_over": origins(tx, stage)})
     return {"rows": rows}
 
@@ -138,25 +140,13 @@ def _places(tx: Transaction, counted: Mapping[str, Any]) -> list[IndexRanges]:
     return [found["succeeded"], found["failed"], found["cancelled"], live, found["pending"], found["gated"]]
 
 
-def _cells(places: Sequence[IndexRanges], count: int, columns: int) -> list[list[int]]:
-    cells = [[0] * len(places) for _ in range(columns)]
-    for number, ranges in enumerate(places):
-        for start, stop in ranges.parts:
-            while start < stop:
-                cell = start * columns // count
-                end = min(stop, -(-(cell + 1) * count // columns))
-                cells[cell][number] += end - start
-                start = end
-    return cells
-
-
 def partition_views(
     tx: Transaction, stage: Mapping[str, Any], counted: Mapping[str, Any] | None, state: str | None, after: int, limit: int
 ) -> list[dict[str, Any]]:
     """Partitions of a stage behind the index `after`, in their order."""
     if counted is None or stage["set_id"] is None:
         return []
-    names = ("succeeded", "failed", "cancelled", "live", "pending", "gated")
+    names = run_reads.CELL_PLACES
     places: dict[str, IndexRanges] = dict(zip(names, _places(tx, counted), strict=True))
     everything = IndexRanges(((after + 1, stage["element_count"]),)) if after + 1 < stage["element_count"] else NOTHING
     wanted = (everything if state is None else everything & places[state]).first(limit)

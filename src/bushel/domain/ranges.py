@@ -6,11 +6,11 @@ ranges, never the number of indices.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_POSTGRES_RANGE = re.compile(r"\[(\d+),(\d+)\)")
 _PERSON_RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?")
 
 
@@ -67,7 +67,8 @@ class IndexRanges:
     @classmethod
     def from_postgres(cls, text: str) -> IndexRanges:
         """The text of an `int4multirange`, which PostgreSQL keeps in this very form."""
-        return cls(tuple((int(start), int(stop)) for start, stop in _POSTGRES_RANGE.findall(text)))
+        listed: list[list[int]] = json.loads(f"[{text[1:-1].replace(')', ']')}]")  # far quicker than taking it apart here
+        return cls(tuple((start, stop) for start, stop in listed))
 
     def to_postgres(self) -> str:
         return "{" + ",".join(f"[{start},{stop})" for start, stop in self.parts) + "}"

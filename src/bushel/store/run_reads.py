@@ -30,6 +30,39 @@ _WAITING = """
     select range_agg(pending)::text as pending, range_agg(gated)::text as gated, sum(element_count) as count from jobs where id = any(%s)
 """
 
+CELL_PLACES = ("succeeded", "failed", "cancelled", "live", "pending", "gated")
+"""What is counted in a cell of a grid, in this order; what is in none of these waits to be tried again."""
+
+_CELLS = """
+    with shown as materialized (
+        select s.id, sj.job_id, s.element_count::bigint as count, least(s.element_count, %(columns)s)::bigint as columns
+        from run_stages s join stage_jobs sj on sj.stage_id = s.id where s.run_id = %(run)s and s.element_count > 0
+    ), ranges as (
+        select s.id, s.count, s.columns, 0 as place, unnest(a.succeeded) as r from shown s join array_results a on a.job_id = s.job_id
+        union all
+        select s.id, s.count, s.columns, 1, unnest(a.failed) from shown s join array_results a on a.job_id = s.job_id
+        union all
+        select s.id, s.count, s.columns, 2, unnest(a.cancelled) from shown s join array_results a on a.job_id = s.job_id
+        union all
+        select s.id, s.count, s.columns, 3, int4range(a.index, a.index + 1)
+        from shown s join attempts a on a.job_id = s.job_id and a.state <> 'ended'
+        union all
+        select s.id, s.count, s.columns, 4, unnest(j.pending) from shown s join jobs j on j.id = s.job_id
+        union all
+        select s.id, s.count, s.columns, 5, unnest(j.gated) from shown s join jobs j on j.id = s.job_id
+    ), parts as (
+        select id, count, columns, place, lower(r) as start, upper(r) as stop,
+               generate_series(lower(r) * columns / count, (upper(r) - 1) * columns / count) as cell
+        from ranges
+    ), counted as (
+        select id, cell, place, sum(
+            least(stop, ((cell + 1) * count + columns - 1) / columns) - greatest(start, (cell * count + columns - 1) / columns)
+        ) as many
+        from parts group by id, cell, place
+    )
+    select id, array_agg(cell::int) as cells, array_agg(place) as places, array_agg(many::int) as counts from counted group by id
+"""
+
 _LIVE = """
     select a.job_id, a.index, a.number, a.state, coalesce(a.started_at, a.created_at) as started_at,
            extract(epoch from now() - coalesce(a.started_at, a.created_at))::float8 as seconds, c.name as cluster, si.name as site,
@@ -72,6 +105,15 @@ def places(tx: Transaction, job_ids: Sequence[int]) -> dict[str, IndexRanges]:
     jobs = list(job_ids)
     row = {**tx.one(_RESULTS, (jobs,)), **tx.one(_WAITING, (jobs,))}
     return {name: IndexRanges.from_postgres(row[name] or "") for name in ("succeeded", "failed", "cancelled", "pending", "gated")}
+
+
+def cells(tx: Transaction, run_id: int, columns: int) -> dict[int, list[tuple[int, int, int]]]:
+    """By stage: cell (of at most so many), number of the place in `CELL_PLACES`, how many partitions, where there are any.
+
+    They are counted where they are kept, so that what is read does not follow how scattered they are.
+    """
+    rows = tx.all(_CELLS, {"run": run_id, "columns": columns})
+    return {row["id"]: list(zip(row["cells"], row["places"], row["counts"], strict=True)) for row in rows}
 
 
 def live(tx: Transaction, job_ids: Sequence[int], limit: int) -> list[dict[str, Any]]:
