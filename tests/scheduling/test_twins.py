@@ -14,7 +14,9 @@ from bushel.domain.job import GroupShape
 from bushel.domain.resources import ResourceRequest
 from bushel.scheduling.entities import Cluster, Node, Queue
 from bushel.scheduling.kernels.mode import using
-from bushel.scheduling.kernels.tables import NEVER
+from bushel.scheduling.kernels.rows import catch_up, has_model, key_of
+from bushel.scheduling.kernels.tables import BLOCK, LAST_CHOICE, NEVER
+from bushel.scheduling.packing.value import POINTS
 from bushel.scheduling.plan import Plan, Policy, plan
 from bushel.scheduling.workspace import Workspace
 from tests.scheduling.test_plan import change_something
@@ -49,12 +51,48 @@ def test_the_kept_keys_are_those_of_the_nodes_and_the_least_of_each_block_is_kno
     snapshot = world.snapshot()
     plan(snapshot, NOW, POLICY)
     plan(snapshot, NOW, POLICY)
+    rows, nodes, ways = snapshot.workspace.rows(), snapshot.workspace.nodes, snapshot.workspace.ways.table
+    log, state = snapshot.workspace.log, snapshot.workspace.state
+    for slot, at in zip(*np.nonzero(rows.seen >= 0), strict=True):
+        way = int(rows.way[slot])
+        catch_up(nodes, ways, rows, log, state, way, slot, at)
+        for block in range(rows.first_block[at], rows.first_block[at + 1]):
+            there = [int(row) for row in rows.row_at[block * BLOCK : (block + 1) * BLOCK] if row >= 0]
+            keys = [(key_of(nodes, ways, rows, way, row), int(nodes.tie[row]), row) for row in there]
+            assert [int(key) for key in rows.keys[slot, nodes.place[there]]] == [key for key, _, _ in keys]
+            best = min(keys, default=(NEVER, 0, -1))
+            assert (rows.best_key[slot, block], rows.best_row[slot, block]) == (best[0], best[2] if best[0] < NEVER else -1)
+
+
+@given(worlds())
+@settings(max_examples=40, deadline=None)
+def test_work_without_accelerators_costs_more_on_every_node_that_has_some(world: World) -> None:
+    """So these are not looked at where another will do."""
+    space = world.plan().snapshot.workspace
+    for way in np.flatnonzero(space.ways.table.model[: space.ways.count] < 0).tolist():
+        for row in np.flatnonzero(space.nodes.place >= 0).tolist():
+            key = key_of(space.nodes, space.ways.table, space.rows(), way, row)
+            assert key == NEVER or key >= LAST_CHOICE or (key >= POINTS) == (space.nodes.model[row] >= 0)
+
+
+@given(worlds(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_each_node_has_one_place_among_those_of_its_models(world: World, data: st.DataObject) -> None:
+    snapshot = world.snapshot()
+    kinds = [record.shape for record in world.jobs.values()] or [shape()]
+    for _ in range(data.draw(st.integers(1, 4))):
+        plan(snapshot, NOW, POLICY)
+        change_something(world, snapshot, kinds, data)
+    plan(snapshot, NOW, POLICY)
     rows, nodes = snapshot.workspace.rows(), snapshot.workspace.nodes
-    for slot in np.flatnonzero(rows.way >= 0).tolist():
-        keys = rows.keys[slot]
-        order = np.lexsort((nodes.tie, keys)) if len(keys) else []
-        best = int(order[0]) if len(order) and keys[order[0]] < NEVER else -1
-        assert [int(row) for row in rows.best_row[slot]] in ([best], [])
+    known = sorted(snapshot.fleet.row_of.values())
+    assert rows.row_at[nodes.place[known]].tolist() == known
+    for row in known:
+        group = int(nodes.group[row])
+        assert rows.first_block[group] <= nodes.place[row] // BLOCK < rows.first_block[group + 1]
+        has = {model for model in range(len(nodes.counts)) if nodes.counts[model, row]}
+        assert has <= {model for model in range(len(nodes.counts)) if has_model(rows, group, model)}
+        assert (group == 0) == (not has)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from bushel.scheduling.feasibility import Variant
 from bushel.scheduling.fleet import DEVICE_MILLI, Devices, Fleet, Integers, Mask
 from bushel.scheduling.kernels.mode import twin
 from bushel.scheduling.kernels.rows import changed
-from bushel.scheduling.kernels.tables import LOG_LENGTH, Array, Log, Nodes
+from bushel.scheduling.kernels.tables import Log, Nodes
 
 _MANY = 1 << 20
 
@@ -31,8 +31,6 @@ class Piece:
 
 
 class Journal(Protocol):
-    state: Array
-
     @property
     def log(self) -> Log: ...
 
@@ -147,9 +145,8 @@ class Room:
     def _changed(self, row: int) -> None:
         journal = self._journal
         if journal is not None:
-            if journal.state[LOG_LENGTH] >= len(journal.log.rows):
-                journal.make_room(1)
-            twin(changed)(self.nodes, journal.log, journal.state, row)
+            journal.make_room(1)
+            twin(changed)(self.nodes, journal.log, row)
         else:
             self.nodes.score[row] = (self.free[:, row] * self.nodes.scale).astype(np.int64).sum()
 

@@ -21,7 +21,7 @@ from bushel.scheduling.fleet import Integers
 from bushel.scheduling.gangs import place_gang
 from bushel.scheduling.kernels import tables
 from bushel.scheduling.kernels.mode import twin
-from bushel.scheduling.kernels.rows import catch_up, take
+from bushel.scheduling.kernels.rows import catch_up, has_model, slot_of, take
 from bushel.scheduling.kernels.serve import advance, begin, charge, choose, serve, waited_long
 from bushel.scheduling.kernels.serve import allows as kernel_allows
 from bushel.scheduling.kernels.tables import NEVER, Heap, LineTable, Record
@@ -192,7 +192,7 @@ class Pass:
             way, row = self._choose_elsewhere(queue, klass, excluded)
         if way < 0:
             return False
-        devices = twin(take)(space.nodes, ways, space.log, space.state, way, row)
+        devices = twin(take)(space.nodes, ways, space.log, way, row)
         twin(charge)(table, queue, ways.needs[way], 1)
         self._note_start(line, way, row, devices)
         return True
@@ -200,19 +200,31 @@ class Pass:
     def _choose_elsewhere(self, queue: int, klass: int, excluded: frozenset[int]) -> tuple[int, int]:
         """As the kernel chooses, but on none of these nodes."""
         space = self.space
-        ways, rows = space.ways.table, space.rows()
+        ways = space.ways.table
         avoided = np.isin(self.fleet.ids, list(excluded))
         best: tuple[int, int, int, int, int] | None = None
         for way in range(self.classes.first[klass], self.classes.stop[klass]):
             if not twin(kernel_allows)(self.ledger.table, queue, ways.needs[way], 1):
                 continue
-            slot = twin(catch_up)(space.nodes, ways, rows, space.log, space.state, way)
-            keys = np.where(avoided, NEVER, rows.keys[slot])
+            keys = np.where(avoided, NEVER, self._keys(way))
             row = int(np.lexsort((space.nodes.tie, keys))[0]) if len(keys) else 0
             if len(keys) and keys[row] < NEVER:
                 found = (int(ways.rank[way]), int(keys[row]), int(space.nodes.tie[row]), way, row)
                 best = found if best is None or found < best else best
         return (-1, -1) if best is None else (best[3], best[4])
+
+    def _keys(self, way: int) -> Integers:
+        """Of every node."""
+        space = self.space
+        ways, rows, nodes = space.ways.table, space.rows(), space.nodes
+        slot, model = twin(slot_of)(rows, space.state, way), int(ways.model[way])
+        keys = np.full(len(nodes.place), NEVER, np.int64)
+        for group in range(len(rows.models)):
+            if model < 0 or twin(has_model)(rows, group, model):
+                twin(catch_up)(nodes, ways, rows, space.log, space.state, way, slot, group)
+                there = np.flatnonzero((nodes.group == group) & (nodes.place >= 0))
+                keys[there] = rows.keys[slot, nodes.place[there]]
+        return keys
 
     def _start_gang(self, line: int, shape: ShapeClass, choices: tuple[Choices, ...], excluded: frozenset[int]) -> bool:
         queue_id = self._queue_id(line)

@@ -22,9 +22,9 @@ from bushel.scheduling.kernels.mode import twin
 from bushel.scheduling.kernels.rows import measure_all
 from bushel.scheduling.kernels.tables import (
     BLOCK,
+    FORGOTTEN,
     IMPOSSIBLE,
     LEARNT,
-    LOG_LENGTH,
     SINGLE,
     TOGETHER,
     Array,
@@ -36,6 +36,7 @@ from bushel.scheduling.kernels.tables import (
 )
 from bushel.scheduling.learnt import Learnt
 from bushel.scheduling.packing.value import POINTS
+from bushel.scheduling.places import Places, kinds_of
 from bushel.scheduling.ways import WayTable
 
 if TYPE_CHECKING:
@@ -80,17 +81,17 @@ class Workspace:
         learnt = packing is not self.nodes.packing
         if learnt:
             self.nodes = self.nodes._replace(packing=packing)
-        changed = {*fleet.touched, *self._log.rows[self._synced : self.state[LOG_LENGTH]].tolist(), *self._unlogged}
+        changed = np.unique(np.array(fleet.touched + self._unlogged, np.int64))
         fleet.touched.clear()
         self._unlogged.clear()
-        self._follow(fleet, np.array(sorted(changed), np.int64))
+        self._follow(fleet, np.union1d(changed, self._taken()))
         if self._stale:
             self._measure_again()
         elif learnt:
             self.state[LEARNT] += 1
             twin(measure_all)(self.nodes, np.flatnonzero(self.nodes.model >= 0))
         until = self._maintenance(fleet, now_seconds)
-        self._synced = int(self.state[LOG_LENGTH])
+        self._synced = self._log.length.copy()
         self.make_room(room_for + 64)
         self._number_classes(fleet, shapes.shapes)
         return until
@@ -109,6 +110,7 @@ class Workspace:
         self._structure, self._stale = -1, True
         count = len(fleet.ids)
         width = len(fleet.column_of)
+        self._places = Places(count)
         self.nodes = Nodes(
             fleet.free(),
             fleet.device_free(),
@@ -120,6 +122,8 @@ class Workspace:
             np.full(count, -1, np.int32),
             np.zeros(count, np.float64),
             np.zeros(count, np.int32),
+            self._places.group,
+            self._places.place,
             fleet.column_of.get(CPU, 0),
             fleet.column_of.get(MEMORY, 0),
             1,
@@ -127,8 +131,7 @@ class Workspace:
             None,
         )
         self.state = new_state()
-        self._log = Log(np.zeros(4096, np.int32), np.full(count, -1, np.int64))
-        self._synced = 0
+        self._clear_log()
         self._unlogged: list[int] = []
         fleet.touched.clear()
         self._shapes: ShapeNumbers | None = None
@@ -148,13 +151,18 @@ class Workspace:
         self._kept_slots(16)
         self._masks = np.zeros((0, len(fleet.ids)), np.int8)
 
+    def _clear_log(self) -> None:
+        groups = len(self._places.models)
+        self._log = Log(np.zeros((groups, 1024), np.int32), np.zeros(groups, np.int64), np.full(len(self._places.row_at), -1, np.int64))
+        self._synced = self._log.length.copy()
+
     def _kept_slots(self, wanted: int) -> None:
-        count = len(self.nodes.closed)
+        count, groups = len(self._places.row_at), len(self._places.models)
         slots = min(wanted, max(16, _ROWS_BYTES // (4 * max(1, count))))
-        blocks = -(-count // BLOCK)
+        blocks = count // BLOCK
         self._slot = np.full(max(wanted, 16), -1, np.int32)
         self._slot_way, self._slot_used = np.full(slots, -1, np.int32), np.zeros(slots, np.int64)
-        self._slot_seen, self._slot_learnt = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
+        self._slot_seen, self._slot_learnt = np.full((slots, groups), -1, np.int64), np.zeros((slots, groups), np.int64)
         self._keys = np.empty((slots, count), np.int32)
         self._best_key, self._best_row = np.empty((slots, blocks), np.int32), np.empty((slots, blocks), np.int32)
 
@@ -181,6 +189,7 @@ class Workspace:
         if len(largest):
             self.nodes = self.nodes._replace(largest_cpu=int(largest[self.nodes.cpu]), largest_memory=int(largest[self.nodes.memory]))
         self._follow_devices(fleet)
+        self._follow_places(fleet)
         self._follow_order(fleet)
         self._witness = {} if fresh else self._witness
         self._stale = self._stale or moved or fresh
@@ -205,6 +214,17 @@ class Workspace:
             self.nodes.counts[model] = counts
             self.nodes.model[counts > most] = model
             most = np.maximum(most, counts)
+
+    def _follow_places(self, fleet: Fleet) -> None:
+        taken = self._taken()
+        moved = self._places.follow(fleet.ids != 0, kinds_of(self.nodes.counts))
+        if moved is None:
+            self._unlogged.extend(taken.tolist())
+            self._clear_log()
+            self._kept_slots(len(self._slot))
+        else:
+            self._keys[:, moved] = FORGOTTEN
+            self._note_places(moved)
 
     def _follow_order(self, fleet: Fleet) -> None:
         """Place of each node, as a part of a power of two, so that a new node moves no other."""
@@ -238,26 +258,48 @@ class Workspace:
         twin(measure_all)(nodes, rows)
         self._note(rows)
 
+    def _taken(self) -> Integers:
+        """Nodes of which the last plan took something."""
+        log = self._log
+        places = [log.places[group, self._synced[group] : log.length[group]] for group in range(len(log.length))]
+        rows = self._places.row_at[np.unique(np.concatenate(places))] if places else np.zeros(0, np.int32)
+        return rows[rows >= 0].astype(np.int64)
+
     def _note(self, rows: Integers) -> None:
-        self.make_room(len(rows))
-        first = int(self.state[LOG_LENGTH])
-        self._log.rows[first : first + len(rows)] = rows
-        self._log.last[rows] = np.arange(first, first + len(rows))
-        self.state[LOG_LENGTH] = first + len(rows)
+        places = self._places.place[rows]
+        self._note_places(places[places >= 0].astype(np.int64))
+
+    def _note_places(self, places: Integers) -> None:
+        """The log says that these are others now."""
+        self.make_room(len(places))
+        groups = np.searchsorted(self._places.first_block, places // BLOCK, side="right") - 1
+        for group in range(len(self._log.length)):
+            mine = places[groups == group]
+            first = int(self._log.length[group])
+            self._log.places[group, first : first + len(mine)] = mine
+            self._log.last[mine] = np.arange(first, first + len(mine))
+            self._log.length[group] = first + len(mine)
 
     def make_room(self, more: int) -> None:
-        """In the log, for so many entries. Of each node only the last entry counts; when half of it is old, the old is dropped."""
-        length = int(self.state[LOG_LENGTH])
-        if length > 2 * len(self._log.last) + 4096:
-            kept = np.flatnonzero(self._log.last[self._log.rows[:length]] == np.arange(length))
-            rows = self._log.rows[kept]
-            self._log.rows[: len(kept)] = rows
-            self._log.last[rows] = np.arange(len(kept))
-            self._slot_seen = np.searchsorted(kept, self._slot_seen)
-            self._synced = int(np.searchsorted(kept, self._synced))
-            length = self.state[LOG_LENGTH] = len(kept)
-        if length + more > len(self._log.rows):
-            self._log = Log(np.concatenate([self._log.rows, np.zeros(max(more, len(self._log.rows)), np.int32)]), self._log.last)
+        """In the log, for so many entries. Of each place only the last entry counts; when half of them are old, the old are dropped."""
+        log = self._log
+        longest = int(log.length.max(initial=0))
+        if longest + more <= log.places.shape[1]:
+            return
+        for group, length in enumerate(log.length.tolist()):
+            places = log.places[group, :length]
+            kept = np.flatnonzero(log.last[places] == np.arange(length))
+            if 2 * len(kept) < length:
+                log.last[places[kept]] = np.arange(len(kept))
+                log.places[group, : len(kept)] = places[kept]
+                log.length[group] = len(kept)
+                seen = self._slot_seen[:, group]
+                self._slot_seen[:, group] = np.where(seen < 0, seen, np.searchsorted(kept, seen))
+                self._synced[group] = np.searchsorted(kept, self._synced[group])
+        longest = int(log.length.max(initial=0))
+        if longest + more > log.places.shape[1]:
+            wider = max(more, log.places.shape[1])
+            self._log = log._replace(places=np.pad(log.places, ((0, 0), (0, wider))))
 
     def _maintenance(self, fleet: Fleet, now_seconds: float) -> float | None:
         """Close what is being maintained. When the next window begins or ends."""
@@ -348,7 +390,8 @@ class Workspace:
 
     def rows(self) -> Rows:
         slots = self._slot, self._slot_way, self._slot_used, self._slot_seen, self._slot_learnt
-        return Rows(*slots, self._keys, self._best_key, self._best_row, self._masks)
+        places = self._places
+        return Rows(*slots, self._keys, self._best_key, self._best_row, self._masks, places.row_at, places.first_block, places.models)
 
     @property
     def log(self) -> Log:

@@ -1,8 +1,9 @@
 """For each way to meet a request a row of keys, one for each node; the smallest key is the node to take.
 
 Guarantees: a row is brought up to date from the change log, so its cost follows what changed since it was last asked; the
-minimum of each block of nodes is kept, so finding the smallest costs a look at the blocks. When packing has learnt something else,
-only what a task costs where it fits is computed again. Of equal keys the node with the
+minimum of each block of nodes is kept, so finding the smallest costs a look at the blocks. A way looks only at groups of nodes that have
+what it needs, and work without accelerators at nodes that have some only where no other will do. When packing has learnt something
+else, only what a task costs where it fits is computed again. Of equal keys the node with the
 smallest tie number is taken, whatever the order of the rows.
 """
 
@@ -12,9 +13,10 @@ from bushel.scheduling.kernels.mode import inner_kernel, lean_kernel
 from bushel.scheduling.kernels.tables import (
     BLOCK,
     CLOCK,
+    FORGOTTEN,
     LAST_CHOICE,
     LEARNT,
-    LOG_LENGTH,
+    MODELS_TOLD_APART,
     NEVER,
     WHOLE_DEVICE,
     Array,
@@ -23,7 +25,7 @@ from bushel.scheduling.kernels.tables import (
     Rows,
     Ways,
 )
-from bushel.scheduling.packing.value import choose_device, left_over, node_key, node_value
+from bushel.scheduling.packing.value import POINTS, choose_device, left_over, node_key, node_value
 
 
 @inner_kernel
@@ -81,50 +83,76 @@ def node_cost(nodes: Nodes, ways: Ways, way: int, row: int) -> int:
 @inner_kernel
 def best_of(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int) -> int:
     """The node that the next task takes this way; -1 for none."""
-    slot = catch_up(nodes, ways, rows, log, state, way)
+    slot = slot_of(rows, state, way)
+    model = int(ways.model[way])
     best, key = -1, NEVER
-    for block in range(rows.best_key.shape[1]):
-        other = rows.best_key[slot, block]
-        if other < key:
-            best, key = rows.best_row[slot, block], other
-        elif other == key and other < NEVER and nodes.tie[rows.best_row[slot, block]] < nodes.tie[best]:
-            best = rows.best_row[slot, block]
+    for group in range(rows.models.shape[0]):
+        if model >= 0:
+            if not has_model(rows, group, model):
+                continue
+        elif group > 0 and key < POINTS:
+            break  # work without accelerators costs more than this on every node that has some
+        catch_up(nodes, ways, rows, log, state, way, slot, group)
+        for block in range(rows.first_block[group], rows.first_block[group + 1]):
+            other = rows.best_key[slot, block]
+            if other < key:
+                best, key = rows.best_row[slot, block], other
+            elif other == key and other < NEVER and nodes.tie[rows.best_row[slot, block]] < nodes.tie[best]:
+                best = rows.best_row[slot, block]
     return best
 
 
 @inner_kernel
-def catch_up(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int) -> int:
-    """Bring the way's row up to date. Its slot."""
+def has_model(rows: Rows, group: int, model: int) -> bool:
+    """Whether nodes of the group may have accelerators of the model."""
+    return (rows.models[group] >> min(model, MODELS_TOLD_APART)) & 1 != 0
+
+
+@inner_kernel
+def slot_of(rows: Rows, state: Array, way: int) -> int:
+    """Where the keys of the way are kept."""
     slot = int(rows.slot[way])
     if slot < 0:
         slot = take_slot(rows, way)
-        for row in range(rows.keys.shape[1]):
-            rows.keys[slot, row] = key_of(nodes, ways, rows, way, row)
-        for block in range(rows.best_key.shape[1]):
-            find_best(nodes, rows, slot, block)
-    else:
-        if rows.learnt[slot] != state[LEARNT]:
-            price_again(nodes, ways, rows, way, slot)
-        for at in range(rows.seen[slot], state[LOG_LENGTH]):
-            row = log.rows[at]
-            if log.last[row] == at:
-                set_key(nodes, rows, slot, row, key_of(nodes, ways, rows, way, row))
-    rows.seen[slot] = state[LOG_LENGTH]
-    rows.learnt[slot] = state[LEARNT]
     rows.used[slot] = state[CLOCK]
     state[CLOCK] += 1
     return slot
 
 
 @inner_kernel
-def price_again(nodes: Nodes, ways: Ways, rows: Rows, way: int, slot: int) -> None:
+def catch_up(nodes: Nodes, ways: Ways, rows: Rows, log: Log, state: Array, way: int, slot: int, group: int) -> None:
+    """Bring the way's keys of a group up to date."""
+    if rows.seen[slot, group] < 0:
+        for block in range(rows.first_block[group], rows.first_block[group + 1]):
+            for place in range(block * BLOCK, (block + 1) * BLOCK):
+                rows.keys[slot, place] = key_at(nodes, ways, rows, way, place)
+            find_best(nodes, rows, slot, block)
+    else:
+        if rows.learnt[slot, group] != state[LEARNT] and group > 0:
+            price_again(nodes, ways, rows, way, slot, group)
+        for entry in range(rows.seen[slot, group], log.length[group]):
+            place = log.places[group, entry]
+            if log.last[place] == entry:
+                set_key(nodes, rows, slot, place, key_at(nodes, ways, rows, way, place))
+    rows.seen[slot, group] = log.length[group]
+    rows.learnt[slot, group] = state[LEARNT]
+
+
+@inner_kernel
+def key_at(nodes: Nodes, ways: Ways, rows: Rows, way: int, place: int) -> int:
+    row = rows.row_at[place]
+    return key_of(nodes, ways, rows, way, row) if row >= 0 else NEVER
+
+
+@inner_kernel
+def price_again(nodes: Nodes, ways: Ways, rows: Rows, way: int, slot: int, group: int) -> None:
     """Packing has learnt something else: what a task costs where it fits. Where it does not fit, it still does not."""
-    for block in range(rows.best_key.shape[1]):
+    for block in range(rows.first_block[group], rows.first_block[group + 1]):
         if rows.best_key[slot, block] == NEVER:
             continue
-        for row in range(block * BLOCK, min((block + 1) * BLOCK, rows.keys.shape[1])):
-            if rows.keys[slot, row] != NEVER:
-                rows.keys[slot, row] = key_of(nodes, ways, rows, way, row)
+        for place in range(block * BLOCK, (block + 1) * BLOCK):
+            if rows.keys[slot, place] != NEVER:
+                rows.keys[slot, place] = key_at(nodes, ways, rows, way, place)
         find_best(nodes, rows, slot, block)
 
 
@@ -142,22 +170,22 @@ def take_slot(rows: Rows, way: int) -> int:
         rows.slot[rows.way[slot]] = -1
     rows.way[slot] = way
     rows.slot[way] = slot
+    for group in range(rows.seen.shape[1]):
+        rows.seen[slot, group] = -1
     return slot
 
 
 @inner_kernel
-def set_key(nodes: Nodes, rows: Rows, slot: int, row: int, key: int) -> None:
-    before = rows.keys[slot, row]
+def set_key(nodes: Nodes, rows: Rows, slot: int, place: int, key: int) -> None:
+    before = rows.keys[slot, place]
     if key == before:
         return
-    rows.keys[slot, row] = key
-    block = row // BLOCK
+    rows.keys[slot, place] = key
+    block = place // BLOCK
     best = rows.best_row[slot, block]
-    if row == best:
-        if key < before:
-            rows.best_key[slot, block] = key
-        else:
-            find_best(nodes, rows, slot, block)
+    row = rows.row_at[place]
+    if before == FORGOTTEN or (before == rows.best_key[slot, block] and key > before):
+        find_best(nodes, rows, slot, block)
     elif key < rows.best_key[slot, block] or (key < NEVER and key == rows.best_key[slot, block] and nodes.tie[row] < nodes.tie[best]):
         rows.best_key[slot, block] = key
         rows.best_row[slot, block] = row
@@ -166,18 +194,18 @@ def set_key(nodes: Nodes, rows: Rows, slot: int, row: int, key: int) -> None:
 @inner_kernel
 def find_best(nodes: Nodes, rows: Rows, slot: int, block: int) -> None:
     best, key = -1, NEVER
-    for row in range(block * BLOCK, min((block + 1) * BLOCK, rows.keys.shape[1])):
-        other = rows.keys[slot, row]
+    for place in range(block * BLOCK, (block + 1) * BLOCK):
+        other = rows.keys[slot, place]
         if other < key:
-            best, key = row, other
-        elif other == key and other < NEVER and nodes.tie[row] < nodes.tie[best]:
-            best = row
+            best, key = rows.row_at[place], other
+        elif other == key and other < NEVER and nodes.tie[rows.row_at[place]] < nodes.tie[best]:
+            best = rows.row_at[place]
     rows.best_key[slot, block] = key
     rows.best_row[slot, block] = best
 
 
 @inner_kernel
-def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -> int:
+def take(nodes: Nodes, ways: Ways, log: Log, way: int, row: int) -> int:
     """One task takes what it needs of a node on which it fits. Its devices, a bit for each."""
     for place in range(ways.columns.shape[1]):
         column = ways.columns[way, place]
@@ -210,17 +238,20 @@ def take(nodes: Nodes, ways: Ways, log: Log, state: Array, way: int, row: int) -
                     chosen |= 1 << device
                     missing -= 1
         nodes.free[ways.device_column[way], row] -= ways.taken[way]
-    changed(nodes, log, state, row)
+    changed(nodes, log, row)
     return chosen
 
 
 @inner_kernel
-def changed(nodes: Nodes, log: Log, state: Array, row: int) -> None:
+def changed(nodes: Nodes, log: Log, row: int) -> None:
     """The state of a node is another now."""
     measure(nodes, row)
-    log.rows[state[LOG_LENGTH]] = row
-    log.last[row] = state[LOG_LENGTH]
-    state[LOG_LENGTH] += 1
+    place, group = nodes.place[row], nodes.group[row]
+    if place >= 0:
+        entry = log.length[group]
+        log.places[group, entry] = place
+        log.last[place] = entry
+        log.length[group] = entry + 1
 
 
 @inner_kernel

@@ -110,7 +110,7 @@ def serve(
             record.line[start] = line
             record.way[start] = way
             record.row[start] = row
-            record.devices[start] = take(nodes, ways, log, state, way, row)
+            record.devices[start] = take(nodes, ways, log, way, row)
             state[STARTED] += 1
             charge(queues, queue, ways.needs[way], 1)
             advance(lines, line)
@@ -141,7 +141,7 @@ def choose(
         row = best_of(nodes, ways, rows, log, state, way)
         if row < 0:
             continue
-        key = rows.keys[rows.slot[way], row]
+        key = rows.keys[rows.slot[way], nodes.place[row]]
         if found_way < 0 or key < found_key or (key == found_key and nodes.tie[row] < nodes.tie[found_row]):
             found_way, found_row, found_key, found_rank = way, row, key, ways.rank[way]
     if over:

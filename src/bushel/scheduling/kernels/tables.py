@@ -1,9 +1,9 @@
 """The columns that kernels work on, and what they tell each other through `state`.
 
 Guarantees: plain arrays with fixed types and C order, so that one compiled form of each kernel serves every call. N counts node
-rows, R resources, M models of accelerators, D devices of a node, W ways to meet a request, S kept rows of keys, B blocks of
-such a row, L lines, Q queues with the whole fleet as the last of them, C quota columns: the resources, then accelerators of
-all models together.
+rows, R resources, M models of accelerators, D devices of a node, W ways to meet a request, S kept rows of keys, P places in
+such a row, B blocks of places, G groups of blocks, L lines, Q queues with the whole fleet as the last of them, C quota columns: the
+resources, then accelerators of all models together.
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ Array = npt.NDArray[Any]
 NEVER = 2**31 - 1
 """The key of a node on which a task does not fit."""
 
+FORGOTTEN = -(2**31)
+"""The key at a place that another node has got."""
+
 LAST_CHOICE = 2**30
 """Added to the key of a node that is taken only when no other will do."""
 
-BLOCK = 256
-"""Rows of keys that share a minimum."""
+BLOCK = 128
+"""Keys that share a minimum."""
+
+MODELS_TOLD_APART = 62
+"""The bit of a set of models that stands for all from this number on."""
 
 WHOLE_DEVICE = 1000
 INFINITE = 1 << 38
@@ -53,19 +59,18 @@ BLOCKED = 3  # the head of LINE does not fit and has waited long
 CORE_SERVED = 4  # who is next would be beyond what its queue is entitled to
 
 # Places in `state`.
-LOG_LENGTH = 0
-CLOCK = 1
-QUEUE = 2
-LINE = 3
-HEAP_SIZE = 4
-STARTED = 5
-START_LIMIT = 6
-OVERDUE_MICROS = 7  # what was submitted before has waited long
-REVISIT_MICROS = 8  # the earliest submission that will have waited long only later
-KEEPING = 9  # nodes are already kept free for some job
-CORE_ONLY = 10  # come back when those within their entitlement are served
-LEARNT = 11  # grows when packing has learnt something else
-STATE_SIZE = 12
+CLOCK = 0
+QUEUE = 1
+LINE = 2
+HEAP_SIZE = 3
+STARTED = 4
+START_LIMIT = 5
+OVERDUE_MICROS = 6  # what was submitted before has waited long
+REVISIT_MICROS = 7  # the earliest submission that will have waited long only later
+KEEPING = 8  # nodes are already kept free for some job
+CORE_ONLY = 9  # come back when those within their entitlement are served
+LEARNT = 10  # grows when packing has learnt something else
+STATE_SIZE = 11
 
 # Rows of the pool of jobs.
 KEY = 0
@@ -91,6 +96,8 @@ class Nodes(NamedTuple):
     model: Array  # [N] int32: the model of most of its devices, -1 for none
     value: Array  # [N] float64: completion value with that model
     points: Array  # [N] int32: place in the order of nodes
+    group: Array  # [N] int32
+    place: Array  # [N] int32: where its keys lie
     cpu: int  # their columns
     memory: int
     largest_cpu: int
@@ -123,22 +130,28 @@ class Classes(NamedTuple):
 
 
 class Rows(NamedTuple):
+    """Group 0 are the nodes without accelerators; the places of a group are whole blocks."""
+
     slot: Array  # [W] int32, -1 for none
     way: Array  # [S] int32, -1 for none
     used: Array  # [S] int64: when last asked
-    seen: Array  # [S] int64: how far in the log its keys are right
-    learnt: Array  # [S] int64: by which tables of packing
-    keys: Array  # [S, N] int32
+    seen: Array  # [S, G] int64: how far in the log its keys are right, -1 if they never were
+    learnt: Array  # [S, G] int64: by which tables of packing
+    keys: Array  # [S, P] int32
     best_key: Array  # [S, B] int32
-    best_row: Array  # [S, B] int32
+    best_row: Array  # [S, B] int32: the node, not its place
     masks: Array  # [masks, N] int8: 0 not allowed, 1 allowed, 2 a last choice
+    row_at: Array  # [P] int32: the node, -1 for none
+    first_block: Array  # [G + 1] int64
+    models: Array  # [G] int64: those that its nodes have, a bit each
 
 
 class Log(NamedTuple):
-    """Rows of nodes whose state or permission has changed, in order."""
+    """For each group the places of nodes whose state or permission has changed, in order."""
 
-    rows: Array  # int32
-    last: Array  # [N] int64: the last entry of the row, -1 for none
+    places: Array  # [G, …] int32
+    length: Array  # [G] int64
+    last: Array  # [P] int64: the last entry of the place, -1 for none
 
 
 class Queues(NamedTuple):
