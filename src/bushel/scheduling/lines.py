@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,17 @@ def priority_of_key(key: int) -> int:
     return PRIORITY_HIGHEST - (key >> _JOB_BITS)
 
 
+class Filled(NamedTuple):
+    """Where something waits."""
+
+    lines: Integers
+    queue: Integers  # of each of these lines, as a place in `known_queues`
+    klass: Integers
+    elements: Integers
+    by_class: Integers  # elements of each class
+    queues: frozenset[int]  # ids
+
+
 class Lines:
     """All lines. Of line n the jobs are `pool[:, start[n] : start[n] + length[n]]`, ascending by key."""
 
@@ -63,6 +75,7 @@ class Lines:
         self._numbers: dict[tuple[int, int], int] = {}
         self._submitters: dict[str, int] = {}
         self._submitter_names: list[str] = []
+        self._filled: Filled | None = None
 
     def __len__(self) -> int:
         return len(self.where)
@@ -79,9 +92,18 @@ class Lines:
 
     def queues(self) -> set[int]:
         """Ids of queues in which something waits."""
-        waiting = np.zeros(len(self.known_queues), np.bool_)
-        waiting[self.queue[: self.count][self.length[: self.count] > 0]] = True
-        return {queue_id for queue_id, some in zip(self.known_queues, waiting.tolist(), strict=True) if some}
+        return set(self.filled().queues)
+
+    def filled(self) -> Filled:
+        """Remembered until something changes."""
+        if self._filled is None:
+            lines = np.flatnonzero(self.length[: self.count])
+            queue, klass, elements = self.queue[lines].astype(np.int64), self.klass[lines].astype(np.int64), self.elements[lines]
+            by_class = np.bincount(klass, weights=elements, minlength=len(self.shapes)).astype(np.int64)
+            some = np.bincount(queue, minlength=len(self.known_queues)).tolist()
+            queues = frozenset([queue_id for queue_id, count in zip(self.known_queues, some, strict=True) if count])
+            self._filled = Filled(lines, queue, klass, elements, by_class, queues)
+        return self._filled
 
     def number_of(self, queue_id: int, shape: ShapeClass) -> int | None:
         return self._numbers.get((queue_id, self.shapes.number(shape)))
@@ -129,6 +151,7 @@ class Lines:
 
     def change(self, put: Iterable[ReadyJob], remove: Iterable[int] = ()) -> None:
         """Put these jobs, each in place of its earlier record, and take those away."""
+        self._filled = None
         records = {job.id: job for job in put}
         gone: list[tuple[int, int]] = []
         for job_id in (*remove, *records):

@@ -50,15 +50,15 @@ def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, cla
 def entitlements_decide(tree: QueueTree, lines: Lines, reclaim: bool) -> bool:
     """Whether the plan depends on them. Not where one queue has all that waits and, if somebody may be stopped, one line of it and all
     that runs, none of that being of lower priority or told to stop: nobody is compared with anybody."""
-    waiting = lines.queues()
+    some = lines.filled()
+    waiting = some.queues
     if len(waiting) > 1:
         return True
     if not (reclaim and waiting):
         return False
-    filled = np.flatnonzero(lines.length[: lines.count])
-    if len(filled) > 1 or tree.stopping or any(of_queue.keys() - waiting for of_queue in tree.running.values()):
+    if len(some.lines) > 1 or tree.stopping or any(of_queue.keys() - waiting for of_queue in tree.running.values()):
         return True
-    highest = priority_of_key(int(lines.pool[KEY, lines.start[filled[0]]]))
+    highest = priority_of_key(int(lines.pool[KEY, lines.start[some.lines[0]]]))
     return min(tree.priorities, default=highest) < highest
 
 
@@ -78,15 +78,15 @@ def _names_any_model(queue: Queue) -> bool:
 
 def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, by_name: Integers) -> Iterator[Block]:
     """For each queue and set of resources so many elements, and what they need in each way."""
-    filled = np.flatnonzero(lines.elements[: lines.count])
-    if not len(filled):
+    some = lines.filled()
+    present = np.flatnonzero(some.by_class)
+    if not len(present):
         return
-    present = np.flatnonzero(np.bincount(lines.klass[filled]))
     place = np.zeros(int(present[-1]) + 1, np.int64)
     place[present] = np.arange(len(present))
     queue = np.array([ledger.number.get(queue_id, 0) for queue_id in lines.known_queues], np.int64)
     counts = np.zeros((len(ledger.ids), len(present)), np.int64)
-    counts[queue[lines.queue[filled]], place[lines.klass[filled]]] = lines.elements[filled]
+    counts.ravel()[queue[some.queue] * len(present) + place[some.klass]] = some.elements
     counts[~_could_start(ledger, classes, present)] = 0
     ids = ledger.queue_ids
     for kind, members in _kinds(classes, ways, present, len(by_name)).items():

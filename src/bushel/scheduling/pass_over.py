@@ -47,15 +47,14 @@ class Pass:
         self.complete = True
         self.space = space = snapshot.workspace
         lines = snapshot.lines
-        most = min(policy.starts_limit, int(lines.elements[: lines.count].sum()))
+        some = lines.filled()
+        most = min(policy.starts_limit, int(some.elements.sum()))
         self._window_until = space.begin(self.fleet, lines, now_seconds, most)
         self.room = Room(self.fleet, space.nodes, space)
         space.lend(self.room)
-        present = np.unique(lines.klass[: lines.count][lines.length[: lines.count] > 0]).tolist()
-        self.classes = space.classes(self.fleet, present)
+        self.classes = space.classes(self.fleet, np.flatnonzero(some.by_class).tolist())
         capacity = self._capacity()
-        present_queues = lines.queues()
-        self.ledger = Ledger(snapshot.queues, present_queues, self.fleet.column_of, capacity)
+        self.ledger = Ledger(snapshot.queues, some.queues, self.fleet.column_of, capacity)
         self.entitle = partial(entitle, space.fair, self.ledger, snapshot.queues, lines, self.classes, space.ways.table, capacity)
         self._compared = entitlements_decide(snapshot.queues, lines, policy.reclaim)
         if self._compared:

@@ -107,25 +107,25 @@ def _part(amounts: Integers, given: Integers, count: Integers) -> Integers:
 def _added_up(tree: Tree, leaf: Integers, amounts: Integers) -> Shapes:
     width = len(tree.columns)
     needed: Flags = amounts > 0
-    some = needed.any(axis=1)
-    leaf, amounts, needed = leaf[some], amounts[some], needed[some]
-    powers = np.array([1 << column for column in range(width)], np.int64 if width < 63 else object)
-    masks, kind = np.unique(needed @ powers, return_inverse=True) if len(leaf) else (powers[:0], leaf)
+    mask = np.zeros(len(leaf), np.int64 if width < 63 else object)
+    for column in range(width):
+        mask |= needed[:, column].astype(mask.dtype) << column
+    masks, kind = np.unique(mask, return_inverse=True)
     name = leaf * max(1, len(masks)) + kind
     order = np.argsort(name, kind="stable")
+    order = order[mask[order] != 0]
     firsts = np.flatnonzero(np.diff(name[order], prepend=-1))
     most = np.array([min(LARGEST_CLAIM << bits, _LARGEST) for bits in tree.shift.tolist()], np.int64)
-    sums = np.add.reduceat(amounts[order], firsts, axis=0) if len(leaf) else amounts
+    sums = np.add.reduceat(amounts[order], firsts, axis=0) if len(order) else amounts[:0]
     sums = np.minimum(sums, most)
-    leaf, kind = leaf[order][firsts], kind[order][firsts]
+    leaf, mask = leaf[order][firsts], mask[order][firsts]
     row, column = np.nonzero(sums)
     wanted = np.zeros((tree.row_count, width), np.int64)
     np.add.at(wanted, leaf, sums)
     np.minimum(wanted, most, out=wanted)
     part_start = np.searchsorted(row, np.arange(len(leaf) + 1)).astype(np.int64)
-    keys = tuple(zip(leaf.tolist(), masks[kind].tolist() if len(leaf) else (), strict=True))
     start = np.searchsorted(leaf, np.arange(tree.row_count + 1)).astype(np.int64)
-    return Shapes(keys, start, leaf, part_start, column.astype(np.int64), -(-sums[row, column] >> tree.shift[column]), wanted)
+    return Shapes(mask, start, leaf, part_start, column.astype(np.int64), -(-sums[row, column] >> tree.shift[column]), wanted)
 
 
 @kernel

@@ -30,18 +30,22 @@ class Demand:
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """Shape `k` is of `leaf[k]` and needs the parts from `part_start[k]` on; `start[v]` is the first shape of the rows from `v` on.
-
-    `keys` name a leaf and a set of resources, ascending. `wanted` is exact, by row and column; leaves only.
+    """Shape `k` is of `leaf[k]`, needs the columns of `mask[k]`, a bit each, and of these the parts from `part_start[k]` on; `start[v]` is
+    the first shape of the rows from `v` on. They ascend by leaf and mask. `wanted` is exact, by row and column; leaves only.
     """
 
-    keys: tuple[tuple[int, int], ...]
+    mask: Integers  # of Python's integers where there are more columns than bits
     start: Integers
     leaf: Integers
     part_start: Integers
     part_column: Integers
     part_amount: Integers
     wanted: Integers
+
+    @property
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """Leaf and set of resources."""
+        return tuple(zip(self.leaf.tolist(), self.mask.tolist(), strict=True))
 
 
 def startable(tree: Tree, leaf: int, amounts: Mapping[str, int]) -> bool:
@@ -91,4 +95,5 @@ def shapes_of(tree: Tree, demands: Iterable[Demand]) -> Shapes:
     part_amount = -(-parts[1] >> tree.shift[parts[0]])
     leaf = np.array(leaves, np.int64)
     start = np.searchsorted(leaf, np.arange(tree.row_count + 1)).astype(np.int64)
-    return Shapes(tuple(keys), start, leaf, np.array(part_start, np.int64), parts[0], part_amount, wanted)
+    mask = np.array([mask for _, mask in keys], np.int64 if len(columns) < 63 else object)
+    return Shapes(mask, start, leaf, np.array(part_start, np.int64), parts[0], part_amount, wanted)

@@ -102,7 +102,7 @@ class FairShares:
 
     def _fill(self, tree: Tree, shapes: Shapes, share: Integers, floor: Integers) -> Integers:
         visited, memory = self._what_changed(tree, shapes, share)
-        served, held = np.zeros(len(shapes.keys)), np.zeros_like(share)
+        served, held = np.zeros(len(shapes.leaf)), np.zeros_like(share)
         self.steps = twin(fill)(
             tree.parent, tree.first_child, tree.next_sibling, tree.last, tree.depth, tree.weight,
             np.ldexp(1.0, tree.fraction), np.minimum(tree.ceiling, tree.capacity) << tree.fraction, floor, share,
@@ -113,13 +113,13 @@ class FairShares:
 
     def _what_changed(self, tree: Tree, shapes: Shapes, share: Integers) -> tuple[np.ndarray, Floats]:
         """Which rows must be visited: those with another slice or demand, and all above them. And what is known of the others."""
-        memory = np.zeros((int(tree.depth.max()) + 1, len(shapes.keys)))
+        memory = np.zeros((int(tree.depth.max()) + 1, len(shapes.leaf)))
         visited = np.ones(tree.row_count, np.bool_)
         before = self._shapes
         if before is None or self._share is None or self._memory is None:
             return visited, memory
         visited[:] = (share != self._share).any(axis=1)
-        if shapes.keys == before.keys:
+        if np.array_equal(shapes.leaf, before.leaf) and np.array_equal(shapes.mask, before.mask):
             memory[:] = self._memory
             parts = np.flatnonzero(shapes.part_amount != before.part_amount)
             visited[shapes.leaf[np.searchsorted(shapes.part_start, parts, side="right") - 1]] = True
