@@ -21,10 +21,10 @@ from typing import Any
 from bushel.control import stage_endings
 from bushel.control.canary import canary_of
 from bushel.control.cancel import stop_jobs
-from bushel.control.elements import lock_jobs, write_jobs
+from bushel.control.elements import locked_jobs, write_jobs
 from bushel.control.open_partitions import open_ready
 from bushel.control.result_keys import widened
-from bushel.control.result_notes import note_results
+from bushel.control.result_notes import ask_what_was_said, note_results
 from bushel.control.run_state import NOTHING, News, RunState, StageJob, StageState, made_of, whole
 from bushel.control.runs import run_event
 from bushel.domain.errors import StaleEpoch, Unavailable
@@ -68,7 +68,7 @@ class Advancer:
     def _one_by_one(self) -> int:
         """One run that cannot be carried on must not keep the others."""
         with self._database.transaction() as tx:
-            ids = {*runs.due(tx, RUNS_LIMIT), *runs.with_news(tx)} - self._set_aside()
+            ids = {*(row["run_id"] for row in runs.due(tx, RUNS_LIMIT)()), *runs.with_news(tx)} - self._set_aside()
         done = 0
         for run_id in sorted(ids):
             try:
@@ -88,24 +88,25 @@ class Advancer:
     def _step(self, only: int | None = None) -> int:
         bad = self._set_aside()
         with self._database.transaction() as tx:
-            self._lease.require(tx)
-            news = runs.take_news(tx, NEWS_LIMIT, only=only, without=sorted(bad))
-            due = runs.due(tx, RUNS_LIMIT + len(bad)) if only is None else [only]
-            ids = {*due, *runs.runs_of_jobs(tx, (row["job_id"] for row in news))} - bad
-            if not ids:
+            with tx.together():
+                asked = runs.take_news(tx, NEWS_LIMIT, only=only, without=sorted(bad))
+                due = runs.due(tx, RUNS_LIMIT + len(bad)) if only is None else runs.one(tx, only)
+                self._lease.require(tx)
+            news = asked()
+            found = {row["run_id"]: row for row in (*due(), *news) if row["run_id"] not in bad}
+            if not found:
                 return len(news)
-            for run in self._load(tx, self._with_limited(tx, ids) - bad, news):
+            for run in self._load(tx, self._with_limited(tx, found) - bad, news):
                 advance(tx, run)
             reach("pipelines.before_commit")
         reach("pipelines.after_commit")
-        return len(news) + len(ids)
+        return len(news) + len(found)
 
-    def _with_limited(self, tx: Transaction, ids: set[int]) -> set[int]:
+    def _with_limited(self, tx: Transaction, found: Mapping[int, Mapping[str, Any]]) -> set[int]:
         """With the other runs of the pipelines that have limits over all of their runs."""
-        limited = {
-            pipeline for pipeline, version in runs.pipelines_of(tx, ids).values() if self._document(tx, pipeline, version).get("limits")
-        }
-        return ids | set(runs.live_of_pipelines(tx, limited)) if limited else ids
+        versions = {(row["pipeline_id"], row["version"]) for row in found.values()}
+        limited = {pipeline for pipeline, version in versions if self._document(tx, pipeline, version).get("limits")}
+        return {*found, *(runs.live_of_pipelines(tx, limited) if limited else ())}
 
     def _document(self, tx: Transaction, pipeline_id: int, version: int) -> dict[str, Any]:
         key = (pipeline_id, version)
@@ -117,18 +118,21 @@ class Advancer:
 
     def _load(self, tx: Transaction, ids: set[int], news: list[dict[str, Any]]) -> list[RunState]:
         """Lock runs, then all of their jobs. Fresh runs first."""
-        rows = runs.lock(tx, ids)
-        loaded = {run_id: RunState(row, self._document(tx, row["pipeline_id"], row["version"]), {}) for run_id, row in rows.items()}
+        with tx.together():
+            asked = runs.load(tx, ids)
+            heard = ask_what_was_said(tx, news)
+            tx.now  # noqa: B018 - nothing is read before this, the last
+        found, said = asked(), heard()
+        loaded = {row["id"]: RunState(row, self._document(tx, row["pipeline_id"], row["version"]), {}, said) for row in found.runs}
         stages: dict[int, StageState] = {}
-        for row in runs.stages(tx, rows):
+        for row in found.stages:
             run = loaded[row["run_id"]]
             stages[row["id"]] = run.stages[row["name"]] = StageState(row, run.document["stages"][row["name"]])
-        found = runs.jobs(tx, rows)
-        locked = lock_jobs(tx, (row["job_id"] for row in found), with_pending=True)
+        locked = locked_jobs(found.jobs)
         by_job: dict[int, StageState] = {}
-        for row in found:
+        for row in found.stage_jobs:
             stage = by_job[row["job_id"]] = stages[row["stage_id"]]
-            ready = row["ready"] & locked[row["job_id"]].gated
+            ready = row["ready"] and row["ready"] & locked[row["job_id"]].gated
             stage.jobs.append(StageJob(locked[row["job_id"]], row["site"], ready, row["ready"]))
         for row in news:
             stage = by_job.get(row["job_id"])
@@ -177,8 +181,7 @@ def advance(tx: Transaction, run: RunState) -> None:
 def _gather(tx: Transaction, run: RunState, stage: StageState) -> None:
     """Find what of the stage became ready, and what never will."""
     edges = [(edge, run.stages[edge["stage"]]) for edge in stage.definition["after"]]
-    gated = stage.gated
-    if not gated or not edges:
+    if not any(_moved(edge, before) for edge, before in edges) or not (gated := stage.gated):
         return
     possible, lost = NOTHING, NOTHING
     for edge, before in edges:
@@ -204,6 +207,13 @@ def _gather(tx: Transaction, run: RunState, stage: StageState) -> None:
         if lost and (closing := lost & one.job.gated):
             one.job.close("cancelled", closing)
             one.job.cause = (Reason.DEPENDENCY_FAILED, "what it is made of failed or was cancelled")
+
+
+def _moved(edge: Mapping[str, Any], before: StageState) -> bool:
+    """Whether anything happened that may make a partition ready, or never so."""
+    if edge["edge"] != "all":
+        return before.news is not None
+    return before.ended or bool(before.counted("failed", "cancelled"))
 
 
 def _satisfied(
@@ -263,15 +273,17 @@ def stop_run(tx: Transaction, run: RunState, reason: str, message: str, actor: s
 
 
 def _write(tx: Transaction, run: RunState) -> None:
-    write_jobs(tx, [one.job for one in run.jobs()], ACTOR)
-    runs.write_ready(tx, [(one.job.id, one.ready) for one in run.jobs() if one.ready != one.ready_before])
-    runs.write_stages(tx, [stage.row_to_write() for stage in run.stages.values() if stage.dirty])
     over = all(stage.ended for stage in run.stages.values())
     row = run.row
     if over:
         row["state"] = _outcome(run)
+    with tx.together():
+        runs.write_ready(tx, [(one.job.id, one.ready) for one in run.jobs() if one.ready != one.ready_before])
+        runs.write_stages(tx, [stage.row_to_write() for stage in run.stages.values() if stage.dirty])
+        runs.write_run(tx, row["id"], state=row["state"], reason=row["reason"], message=row["message"], due=run.again and not over)
+        write_jobs(tx, [one.job for one in run.jobs()], ACTOR)
+    if over:
         tx.emit(run_event(f"run.{row['state']}", row, ACTOR, state=row["state"], reason=row["reason"], message=row["message"]))
-    runs.write_run(tx, row["id"], state=row["state"], reason=row["reason"], message=row["message"], due=run.again and not over)
 
 
 def _outcome(run: RunState) -> str:

@@ -55,8 +55,8 @@ class LockedJob:
     version: int
     policy: RetryPolicy
     grace_seconds: float
-    pending: IndexRanges | None
-    gated: IndexRanges  # of a stage of a run, else nothing
+    pending_text: str | None
+    gated_text: str | None  # of a stage of a run
     is_stage: bool
     first_failure: dict[str, str | None] | None
     progress: Jsonb | None = None
@@ -66,10 +66,26 @@ class LockedJob:
     cause: tuple[str, str] | None = None  # reason and message of a cancellation that no person asked for
     note: str | None = None  # why it went back to waiting
     told: dict[str, str] = field(default_factory=dict)  # moves that a command made, for `job.changed`
+    _pending: IndexRanges | None = None
+    _gated: IndexRanges | None = None
     _less: list[tuple[int, int]] = field(default_factory=list)
     _more: list[tuple[int, int]] = field(default_factory=list)
     _opened: list[tuple[int, int]] = field(default_factory=list)
     _finished: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> IndexRanges | None:
+        """What could start when the job was locked; None where that was not read."""
+        if self._pending is None and self.pending_text is not None:
+            self._pending = IndexRanges.from_postgres(self.pending_text)
+        return self._pending
+
+    @property
+    def gated(self) -> IndexRanges:
+        """What waited for what it is made of when the job was locked. Of most jobs of a step nobody asks, and there may be much of it."""
+        if self._gated is None:
+            self._gated = IndexRanges.from_postgres(self.gated_text or "")
+        return self._gated
 
     @property
     def ended(self) -> bool:
@@ -148,7 +164,12 @@ class LockedJob:
 
 def lock_jobs(tx: Transaction, job_ids: Iterable[int], *, with_pending: bool = False) -> dict[int, LockedJob]:
     """These jobs, locked in ascending id. Call it once in a transaction, before any attempt or cluster is locked."""
-    return {row["id"]: _locked(row) for row in elements.lock(tx, job_ids, with_pending=with_pending)}
+    return locked_jobs(elements.lock(tx, job_ids, with_pending=with_pending))
+
+
+def locked_jobs(rows: Iterable[dict[str, Any]]) -> dict[int, LockedJob]:
+    """Of rows that the caller has locked by `elements.lock_of_runs`."""
+    return {row["id"]: _locked(row) for row in rows}
 
 
 def write_jobs(tx: Transaction, jobs: Iterable[LockedJob], actor: str) -> None:
@@ -161,12 +182,12 @@ def write_jobs(tx: Transaction, jobs: Iterable[LockedJob], actor: str) -> None:
     if not changed:
         return
     rows = [_settle(tx, job, actor) for job in changed]
-    if elements.write(tx, list(zip(*rows, strict=True))):
-        tx.wake(DEPENDENCIES)
     elements.add_results(tx, [result for job in changed for result in job.results()])
     if news := [news for job in changed if (news := job.news())]:
         elements.add_news(tx, news)
         tx.wake(PIPELINES)
+    if elements.write(tx, list(zip(*rows, strict=True))):  # last, as it alone is answered: where statements travel together, once
+        tx.wake(DEPENDENCIES)
     tx.wake(SCHEDULE)
 
 
@@ -259,9 +280,9 @@ def _locked(row: dict[str, Any]) -> LockedJob:
         policy=_policy(row["retry"] or {}),
         grace_seconds=float(row["grace_seconds"] if row["grace_seconds"] is not None else GRACE_DEFAULT_SECONDS),
         first_failure=row["first_failure"],
-        gated=IndexRanges.from_postgres(row["gated"]) if row["gated"] else IndexRanges(),
+        gated_text=row["gated"],
         is_stage=row["is_stage"],
-        pending=None if row["pending"] is None else IndexRanges.from_postgres(row["pending"]),
+        pending_text=row["pending"],
     )
 
 

@@ -6,14 +6,14 @@ inputs that are themselves finished and so never change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from bushel.control.open_partitions import keys_of
 from bushel.control.result_keys import may_be_shared, result_digest, write_results
-from bushel.control.run_state import News, RunState, StageState
+from bushel.control.run_state import NOTHING, News, RunState, Said, StageState
 from bushel.domain.ranges import IndexRanges
 from bushel.store.database import Transaction
 
@@ -23,13 +23,36 @@ MOMENTS_KEPT = 30
 MOMENT_SECONDS = 2.0
 
 _RESULTS = """
-    select job_id, index, attempt, body, names, bad_count, key from element_results where job_id = %s and index <@ %s::int4multirange
+    select e.job_id, e.index, e.attempt, e.body, e.names, e.bad_count, e.key
+    from unnest(%s::bigint[], %s::text[]) n (job_id, indices), unnest(n.indices::int4multirange) r,
+         lateral (  -- by its key and range by range, whatever the planner believes of how many there are
+             select * from element_results e where e.job_id = n.job_id and e.index >= lower(r) and e.index < upper(r) offset 0
+         ) e
 """
 
 _DURATIONS = """
-    select extract(epoch from a.ended_at - a.started_at)::float8 as seconds from attempts a
-    where a.job_id = %s and a.index = any(%s) and a.outcome = 'succeeded' and a.started_at is not null
+    select a.job_id, extract(epoch from a.ended_at - a.started_at)::float8 as seconds
+    from unnest(%s::bigint[], %s::int[]) n (job_id, index) join attempts a on a.job_id = n.job_id and a.index = n.index
+    where a.outcome = 'succeeded' and a.started_at is not null
 """
+
+
+def ask_what_was_said(tx: Transaction, news: Sequence[Mapping[str, Any]]) -> Callable[[], Said]:
+    """Of all that finished, at once; called, what it returns waits for the answers."""
+    if not news:
+        return Said
+    ranges = [row["succeeded"] | row["failed"] for row in news]
+    results = tx.execute(_RESULTS, ([row["job_id"] for row in news], [some.to_postgres() for some in ranges]))
+    some = [(row["job_id"], index) for row in news for index in row["succeeded"].first(DURATIONS_AT_ONCE)]
+    taken = tx.execute(_DURATIONS, ([job_id for job_id, _ in some], [index for _, index in some]))
+    return lambda: Said(_by_job(results.fetchall(), lambda row: row), _by_job(taken.fetchall(), lambda row: round(row["seconds"], 3)))
+
+
+def _by_job(rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], Any]) -> dict[int, list[Any]]:
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row["job_id"], []).append(value(row))
+    return found
 
 
 def note_results(tx: Transaction, run: RunState) -> None:
@@ -40,16 +63,18 @@ def note_results(tx: Transaction, run: RunState) -> None:
 
 
 def _note(tx: Transaction, run: RunState, stage: StageState, news: News) -> None:
-    fresh = [(job_id, ranges - stage.row["carried"]) for job_id, ranges in news.by_job]
-    for job_id, ranges in fresh:
+    fresh: dict[int, IndexRanges] = {}
+    for job_id, ranges in news.by_job:
+        fresh[job_id] = fresh.get(job_id, NOTHING) | (ranges - stage.row["carried"])
+    for job_id, ranges in fresh.items():
         if not ranges:
             continue
-        said = {row["index"]: row for row in tx.all(_RESULTS, (job_id, ranges.to_postgres()))}
+        said = {row["index"]: row for row in run.said.results.get(job_id, ())}
         for row in said.values():
             if row["attempt"]:
                 _count_records(stage, row["body"])
         _give_keys(tx, run, stage, job_id, ranges & news.succeeded, said)
-        _remember_durations(tx, stage, job_id, ranges & news.succeeded)
+        _remember_durations(stage, run.said.seconds.get(job_id, ()))
     _remember_moment(tx, stage)
 
 
@@ -82,13 +107,11 @@ def _whole(value: Any) -> int:
     return value if type(value) is int and 0 <= value < 2**53 else 0
 
 
-def _remember_durations(tx: Transaction, stage: StageState, job_id: int, indices: IndexRanges) -> None:
-    some = list(indices.first(DURATIONS_AT_ONCE))
-    if some:
-        seconds = [round(row["seconds"], 3) for row in tx.all(_DURATIONS, (job_id, some))]
+def _remember_durations(stage: StageState, seconds: Sequence[float]) -> None:
+    if seconds:
         known = stage.row["samples"].get("durations", [])
         stage.row["samples"]["durations"] = [*known, *seconds][-DURATIONS_KEPT:]
-        stage.dirty = stage.dirty or bool(seconds)
+        stage.dirty = True
 
 
 def _remember_moment(tx: Transaction, stage: StageState) -> None:

@@ -5,7 +5,7 @@ Guarantees: plain values over locked rows; nothing here writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ class News:
     succeeded: IndexRanges = NOTHING
     failed: IndexRanges = NOTHING
     cancelled: IndexRanges = NOTHING
-    by_job: list[tuple[int, IndexRanges]] = field(default_factory=list)  # of which something may have been reported
+    by_job: list[tuple[int, IndexRanges]] = field(default_factory=list)  # of which something may have been said
 
     @property
     def broken(self) -> IndexRanges:
@@ -46,6 +46,14 @@ class News:
         self.failed = self.failed | row["failed"]
         self.cancelled = self.cancelled | row["cancelled"]
         self.by_job.append((row["job_id"], row["succeeded"] | row["failed"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What finished elements said of themselves, and how long a few of them took, by job."""
+
+    results: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    seconds: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -75,7 +83,8 @@ class StageState:
     @property
     def gated(self) -> IndexRanges:
         """What waits for what it is made of, and is not ready."""
-        return IndexRanges.of(part for one in self.jobs for part in (one.job.gated - one.ready).parts)
+        waiting = [one.job.gated - one.ready for one in self.jobs]
+        return waiting[0] if len(waiting) == 1 else IndexRanges.of(part for ranges in waiting for part in ranges.parts)
 
     def counted(self, *places: str) -> int:
         return sum(one.job.counts[place] for one in self.jobs for place in places)
@@ -100,6 +109,7 @@ class RunState:
     row: dict[str, Any]
     document: Mapping[str, Any]
     stages: dict[str, StageState]
+    said: Said = field(default_factory=Said)
     again: bool = False  # there is more to do than one step did
     siblings: list[RunState] = field(default_factory=list)  # all loaded runs of the pipeline, itself too
     sets: dict[str, tuple[int, int]] = field(default_factory=dict)  # space → set and count, of those made in this step

@@ -67,6 +67,8 @@ class IndexRanges:
     @classmethod
     def from_postgres(cls, text: str) -> IndexRanges:
         """The text of an `int4multirange`, which PostgreSQL keeps in this very form."""
+        if len(text) <= len("{}"):
+            return cls()
         listed: list[list[int]] = json.loads(f"[{text[1:-1].replace(')', ']')}]")  # far quicker than taking it apart here
         return cls(tuple((start, stop) for start, stop in listed))
 
@@ -90,9 +92,13 @@ class IndexRanges:
         return any(start <= index < stop for start, stop in self.parts)
 
     def __or__(self, other: IndexRanges) -> IndexRanges:
+        if not (self.parts and other.parts):
+            return self if self.parts else other
         return IndexRanges.of((*self.parts, *other.parts))
 
     def __sub__(self, other: IndexRanges) -> IndexRanges:
+        if not (self.parts and other.parts):
+            return self
         left: list[tuple[int, int]] = []
         removed = iter(other.parts)
         hole = next(removed, None)

@@ -117,6 +117,12 @@ class Transaction:
             raise LookupError("a query that always has a row had none")
         return row
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Statements of this block travel together: the server answers all of them at the end, or when the first rows are looked at."""
+        with self.connection.pipeline():
+            yield
+
     def emit(self, *events: Event) -> None:
         """Facts of this transaction, written with it."""
         self._events.extend(events)

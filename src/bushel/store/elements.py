@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from psycopg import Cursor
+
 from bushel.domain.ranges import IndexRanges
 from bushel.store.database import Transaction
 
@@ -17,7 +19,7 @@ CHUNK = 4096
 PLACES = ("pending", "delayed", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "gated")
 """Where an element can be, as the columns are called."""
 
-_LOCK = """
+_LOCK_COLUMNS = """
     select j.id, s.path as scope_path, j.state, j.reason, j.message, j.user_hold, j.unmet, j.cancelling, j.element_count,
            j.pending_count, j.delayed_count, j.starting_count, j.running_count, j.stopping_count,
            j.succeeded_count, j.failed_count, j.cancelled_count, j.gated_count, j.is_stage,
@@ -25,7 +27,16 @@ _LOCK = """
            j.spec -> 'retry' as retry, j.spec -> 'preemption' -> 'grace' as grace_seconds, j.spec ? 'array' as is_array,
            case when %s then j.pending::text end as pending, case when j.is_stage then j.gated::text end as gated
     from jobs j join scopes s on s.id = j.project_id
-    where j.id = any(%s) order by j.id for update of j
+"""
+
+_LOCK = f"{_LOCK_COLUMNS} where j.id = any(%s) order by j.id for update of j"
+
+_LOCK_OF_RUNS = f"""
+    {_LOCK_COLUMNS}
+    where j.id = any(array(
+        select sj.job_id from stage_jobs sj join run_stages rs on rs.id = sj.stage_id where rs.run_id = any(%s)
+    ))
+    order by j.id for update of j
 """
 
 _WRITE = """
@@ -91,6 +102,11 @@ def lock(tx: Transaction, job_ids: Iterable[int], *, with_pending: bool) -> list
     """These jobs, locked in ascending id. `pending` (as text) only when asked for: it may be long."""
     ids = sorted(set(job_ids))
     return tx.all(_LOCK, (with_pending, ids)) if ids else []
+
+
+def lock_of_runs(tx: Transaction, run_ids: Sequence[int]) -> Cursor[dict[str, Any]]:
+    """All jobs of these locked runs, with `pending`, locked in ascending id."""
+    return tx.execute(_LOCK_OF_RUNS, (True, list(run_ids)))
 
 
 def write(tx: Transaction, columns: Sequence[Sequence[Any]]) -> list[int]:

@@ -6,7 +6,8 @@ acts on it, so it is acted on once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -16,14 +17,19 @@ from bushel.store import elements
 from bushel.store.database import Transaction
 
 _TAKE_NEWS = """
-    delete from stage_news where id = any(array(
+    delete from stage_news w using stage_jobs wj, run_stages ws, runs r
+    where w.id = any(array(
         select n.id from stage_news n join stage_jobs j on j.job_id = n.job_id join run_stages s on s.id = j.stage_id
         where (%(only)s::bigint is null or s.run_id = %(only)s) and s.run_id <> all(%(without)s) order by n.id limit %(limit)s
-    ))
-    returning id, job_id, succeeded::text as succeeded, failed::text as failed, cancelled::text as cancelled
+    )) and wj.job_id = w.job_id and ws.id = wj.stage_id and r.id = ws.run_id
+    returning w.id, w.job_id, w.succeeded::text as succeeded, w.failed::text as failed, w.cancelled::text as cancelled,
+              r.id as run_id, r.pipeline_id, r.version
 """
 
-_OF_JOBS = "select distinct s.run_id from stage_jobs j join run_stages s on s.id = j.stage_id where j.job_id = any(%s)"
+_DUE = """
+    (select id as run_id, pipeline_id, version from runs where due order by id limit %(limit)s) union
+    (select id, pipeline_id, version from runs where ended_at is null and deadline_at <= now() and state = 'running' limit %(limit)s)
+"""
 
 _RUN_COLUMNS = """
     r.id, r.pipeline_id, r.project_id, r.queue_id, r.submitter_id, r.number, r.version, r.base_id, r.state, r.reason, r.message, r.backfill,
@@ -75,33 +81,34 @@ _WRITE_STAGES = """
 """
 
 
-def take_news(tx: Transaction, limit: int, *, only: int | None = None, without: Sequence[int] = ()) -> list[dict[str, Any]]:
-    """What finished and was not looked at, oldest first; of one run only, or without that of some."""
-    rows = tx.all(_TAKE_NEWS, {"limit": limit, "only": only, "without": list(without)})
+Later = Callable[[], list[dict[str, Any]]]
+"""Rows that were asked for; called, it waits for them. See `Transaction.together`."""
+
+
+def take_news(tx: Transaction, limit: int, *, only: int | None = None, without: Sequence[int] = ()) -> Later:
+    """What finished and was not looked at, oldest first, with its run; of one run only, or without that of some."""
+    asked = tx.execute(_TAKE_NEWS, {"limit": limit, "only": only, "without": list(without)})
+    return lambda: _news(asked.fetchall())
+
+
+def _news(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         for place in ("succeeded", "failed", "cancelled"):
             row[place] = IndexRanges.from_postgres(row[place])
     return sorted(rows, key=lambda row: row["id"])
 
 
-def runs_of_jobs(tx: Transaction, job_ids: Iterable[int]) -> list[int]:
-    ids = sorted(set(job_ids))
-    return [row["run_id"] for row in tx.all(_OF_JOBS, (ids,))] if ids else []
-
-
 def with_news(tx: Transaction) -> list[int]:
     """Runs of which something finished and was not looked at."""
-    return runs_of_jobs(tx, (row["job_id"] for row in tx.all("select distinct job_id from stage_news")))
-
-
-def due(tx: Transaction, limit: int) -> list[int]:
-    """Runs that somebody changed, and those past their deadline."""
     rows = tx.all(
-        "(select id from runs where due order by id limit %(limit)s) union "
-        "(select id from runs where ended_at is null and deadline_at <= now() and state = 'running' limit %(limit)s)",
-        {"limit": limit},
+        "select distinct s.run_id from stage_news n join stage_jobs j on j.job_id = n.job_id join run_stages s on s.id = j.stage_id"
     )
-    return [row["id"] for row in rows]
+    return [row["run_id"] for row in rows]
+
+
+def due(tx: Transaction, limit: int) -> Later:
+    """Runs that somebody changed, and those past their deadline: run, pipeline, version."""
+    return tx.execute(_DUE, {"limit": limit}).fetchall
 
 
 def live_of_pipelines(tx: Transaction, pipeline_ids: Iterable[int]) -> list[int]:
@@ -109,15 +116,32 @@ def live_of_pipelines(tx: Transaction, pipeline_ids: Iterable[int]) -> list[int]
     return [row["id"] for row in tx.all("select id from runs where pipeline_id = any(%s) and ended_at is null", (list(pipeline_ids),))]
 
 
-def pipelines_of(tx: Transaction, run_ids: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """Pipeline and version of each run."""
-    rows = tx.all("select id, pipeline_id, version from runs where id = any(%s)", (list(run_ids),))
-    return {row["id"]: (row["pipeline_id"], row["version"]) for row in rows}
+def one(tx: Transaction, run_id: int) -> Later:
+    """Run, pipeline, version."""
+    return tx.execute("select id as run_id, pipeline_id, version from runs where id = %s", (run_id,)).fetchall
 
 
 def lock(tx: Transaction, run_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """In ascending id."""
     return {row["id"]: row for row in tx.all(_LOCK, (sorted(set(run_ids)),))}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Rows of runs, their stages and jobs. The runs and the jobs are locked."""
+
+    runs: list[dict[str, Any]]
+    stages: list[dict[str, Any]]
+    stage_jobs: list[dict[str, Any]]
+    jobs: list[dict[str, Any]]
+
+
+def load(tx: Transaction, run_ids: Iterable[int]) -> Callable[[], Loaded]:
+    """Lock runs, then all of their jobs, each in ascending id; called, what it returns waits for them."""
+    ids = sorted(set(run_ids))
+    locked, found, placed = tx.execute(_LOCK, (ids,)), tx.execute(_STAGES, (ids,)), tx.execute(_JOBS, (ids,))
+    jobs = elements.lock_of_runs(tx, ids)
+    return lambda: Loaded(locked.fetchall(), _with_ranges(found.fetchall()), _with_ready(placed.fetchall()), jobs.fetchall())
 
 
 def read(tx: Transaction, run_id: int) -> dict[str, Any] | None:
@@ -146,14 +170,20 @@ def page(tx: Transaction, pipeline_id: int, before: int, limit: int) -> list[dic
 
 def stages(tx: Transaction, run_ids: Iterable[int]) -> list[dict[str, Any]]:
     """In the order of run and position."""
-    rows = tx.all(_STAGES, (list(run_ids),))
+    return _with_ranges(tx.all(_STAGES, (list(run_ids),)))
+
+
+def _with_ranges(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         row["carried"], row["left_out"] = IndexRanges.from_postgres(row["carried"]), IndexRanges.from_postgres(row["left_out"])
     return rows
 
 
 def jobs(tx: Transaction, run_ids: Iterable[int]) -> list[dict[str, Any]]:
-    rows = tx.all(_JOBS, (list(run_ids),))
+    return _with_ready(tx.all(_JOBS, (list(run_ids),)))
+
+
+def _with_ready(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         row["ready"] = IndexRanges.from_postgres(row["ready"])
     return rows
