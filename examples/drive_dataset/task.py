@@ -27,6 +27,8 @@ from bushel import data
 SECONDS = 1800
 MOST_TOGETHER = 32
 CUT = 16
+SHORT, SHORT_BYTES = "short", 8 << 20
+"""Of less than this a stage is sooner done than the libraries of a task are loaded, and so also with others of other kinds."""
 
 NEEDS: dict[str, tuple[str, ...]] = {  # stage of one recording → stages whose parts of that recording it reads
     "decode": ("validate",),
@@ -73,17 +75,27 @@ def ingest(workspace: Path, jurisdiction: str) -> int:
 
 
 def groups(jurisdiction: str, recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Recordings that one task works on: of one kind, so that its libraries are loaded once; named after the first.
+    """Recordings that one task works on: of one kind, so that its libraries are loaded once, or short ones; named after the first.
 
     Where a group ends is written in the ids, which are digests: a recording that comes later changes its own group and no other.
     """
     made: dict[str, list[Mapping[str, Any]]] = {}
     group: list[Mapping[str, Any]] = []
-    for one in sorted(recordings, key=lambda one: (one["kind"], one["id"])):
-        if not group or group[0]["kind"] != one["kind"] or len(group) == MOST_TOGETHER or int(one["id"], 16) % CUT == 0:
-            group = made[f"{jurisdiction}-{one['kind']}-{one['id']}"] = []
+    before = ""
+    for its_class, _, identity, one in sorted(
+        ((_class_of(one), one["kind"], one["id"], one) for one in recordings), key=lambda entry: entry[:3]
+    ):
+        if not group or before != its_class or len(group) == MOST_TOGETHER or int(identity, 16) % CUT == 0:
+            group = made[f"{jurisdiction}-{its_class}-{identity}"] = []
         group.append(one)
+        before = its_class
     return made
+
+
+def _class_of(recording: Mapping[str, Any]) -> str:
+    """What a recording shares a task with: its kind, unless it is short."""
+    size = sum(file["bytes"] for file in recording["files"])
+    return SHORT if size < SHORT_BYTES else recording["kind"]
 
 
 def some(stage: str, workspace: Path, partition: str) -> int:

@@ -58,13 +58,14 @@ def test_one_content_is_one_file_however_memory_lies(probe: Probe, tmp_path: Pat
 
 
 def test_a_new_recording_changes_the_group_that_it_comes_into(probe: Probe) -> None:
-    """examples/drive_dataset/README.md: recordings that a task works on together are of one kind, and stay together."""
+    """examples/drive_dataset/README.md: recordings that a task works on together are of one kind, or short, and stay together."""
     library = os.pathsep.join(str(Path(module.__file__ or "").parents[1]) for module in (bushel, obstore))
     told = probe("groups", library)
     assert told["groups"] > 50
     assert 1 <= told["changed"] <= 2
     assert told["largest"] <= 32
-    assert told["mixed"] == 0
+    assert told["mixed"] == told["apart"] == 0
+    assert 0 < told["short"] < told["groups"]
     assert told["once"]
 
 
