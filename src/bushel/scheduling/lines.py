@@ -16,8 +16,9 @@ import numpy as np
 from bushel.domain.ranges import IndexRanges
 from bushel.scheduling.classes import ShapeNumbers
 from bushel.scheduling.entities import ONE_ELEMENT, ReadyJob, ShapeClass
+from bushel.scheduling.entries import Entries
 from bushel.scheduling.fleet import Integers
-from bushel.scheduling.kernels.tables import AVOIDS_NODES, EXPECTED, KEY, POOL_ROWS, STARTABLE, SUBMITTED, SUBMITTER
+from bushel.scheduling.kernels.tables import AVOIDS_NODES, EXPECTED, GONE, KEY, POOL_ROWS, STARTABLE, SUBMITTED, SUBMITTER
 
 PRIORITY_HIGHEST = 1000
 _PRIORITY_BITS = 10
@@ -76,6 +77,7 @@ class Lines:
         self._submitters: dict[str, int] = {}
         self._submitter_names: list[str] = []
         self._filled: Filled | None = None
+        self.entries = Entries()
 
     def __len__(self) -> int:
         return len(self.where)
@@ -84,7 +86,7 @@ class Lines:
         """Changes of one are not seen in the other. Shapes keep their numbers."""
         twin = Lines()
         twin.__dict__.update(
-            {name: value.copy() if isinstance(value, (dict, np.ndarray)) else value for name, value in self.__dict__.items()}
+            {name: value.copy() if isinstance(value, (dict, np.ndarray, Entries)) else value for name, value in self.__dict__.items()}
         )
         return twin
 
@@ -173,6 +175,8 @@ class Lines:
             self._erase(number, key)
         for number, *column in come:
             self._insert(number, column)
+        for number in {*(number for number, _ in gone), *(number for number, *_ in come)}:
+            self.entries.put_key(number, int(self.pool[KEY, self.start[number]]) if self.length[number] else GONE)
 
     def _column(self, job: ReadyJob) -> tuple[int, ...]:
         submitter = self._submitters.get(job.submitter)
@@ -194,6 +198,7 @@ class Lines:
             self.queue[number] = self.known_queues.setdefault(queue_id, len(self.known_queues))
             self.next[number] = self.last_of_queue.get(queue_id, -1)
             self.last_of_queue[queue_id] = number
+            self.entries.add(number, int(self.queue[number]), klass)
         return number
 
     def _more_lines(self) -> None:
@@ -275,6 +280,7 @@ class Lines:
         self._used = int(room.sum())
         self.pool = np.zeros((POOL_ROWS, self._used + self._used // 4 + 64), np.int64)
         self.pool[:, _positions(self.start[: self.count], length)] = jobs
+        self.entries.put_keys(np.where(length > 0, self.pool[KEY, np.minimum(self.start[: self.count], self.pool.shape[1] - 1)], GONE))
 
 
 def _positions(start: Integers, length: Integers) -> Integers:

@@ -92,12 +92,14 @@ class Pass:
 
     def _line_table(self) -> LineTable:
         lines, count = self.snapshot.lines, self.snapshot.lines.count
-        first = self.ledger.table.first
-        for queue_id, line in lines.last_of_queue.items():
-            if queue_id in self.ledger.number:
-                first[self.ledger.number[queue_id]] = line
+        entries, table = lines.entries, self.ledger.table
+        numbers = np.array([self.ledger.number.get(queue_id, -1) for queue_id in lines.known_queues], np.int64)
+        known = np.flatnonzero(numbers >= 0)
+        table.first[numbers[known]], table.left[numbers[known]] = entries.first[known], entries.used[known]
         return LineTable(
-            lines.next[:count].copy(),
+            entries.line.copy(),
+            entries.klass.copy(),
+            entries.key.copy(),
             lines.klass[:count],
             lines.start[:count],
             lines.length[:count],

@@ -190,8 +190,8 @@ class Ledger:
             np.add.at(below, above, np.maximum(frame.withheld[rows], below[rows]))
         entitled = np.zeros(own.shape, np.int64)
         multiplier = np.full(fleet + 1, MULTIPLIER_ONE, np.int64)
-        first = np.full(fleet + 1, -1, np.int32)
-        return Queues(frame.path, ceiling, frame.withheld, below, own, entitled, multiplier, np.arange(fleet + 1), first)
+        first, left = np.zeros(fleet + 1, np.int64), np.zeros(fleet + 1, np.int64)
+        return Queues(frame.path, ceiling, frame.withheld, below, own, entitled, multiplier, np.arange(fleet + 1), first, left)
 
     def needs(self, charge: Mapping[str, int]) -> Integers:
         row = np.zeros(len(self.columns), np.int64)

@@ -21,6 +21,7 @@ from bushel.scheduling.kernels.tables import (
     DONE,
     FLAGS,
     FULL,
+    GONE,
     HEAP_SIZE,
     IMPOSSIBLE,
     INFINITE,
@@ -61,7 +62,7 @@ def begin(queues: Queues, lines: LineTable, classes: Classes, heap: Heap, state:
     """All queues that have something waiting, in the heap."""
     state[HEAP_SIZE] = 0
     state[QUEUE] = -1
-    for queue in range(queues.first.shape[0]):
+    for queue in range(queues.left.shape[0]):
         queue_again(queues, lines, classes, heap, state, queue)
 
 
@@ -196,30 +197,41 @@ def queue_again(queues: Queues, lines: LineTable, classes: Classes, heap: Heap, 
 
 @inner_kernel
 def head_of(queues: Queues, lines: LineTable, classes: Classes, queue: int) -> int:
-    """The line whose job is next in the queue, -1 for none. Lines that are dealt with are unlinked on the way."""
-    best, best_key = -1, 0
-    before, line = -1, int(queues.first[queue])
-    while line >= 0:
-        after = int(lines.next[line])
-        gone = lines.position[line] >= lines.length[line]
-        if not gone and lines.cause[line] == 0:
-            klass = lines.klass[line]
-            if classes.kind[klass] == IMPOSSIBLE:
-                lines.cause[line] = NO_NODE
-            elif classes.full[klass]:
-                lines.cause[line] = NO_ROOM
-        if gone or lines.cause[line] != 0:
-            if before < 0:
-                queues.first[queue] = after
-            else:
-                lines.next[before] = after
-        else:
-            key = lines.pool[KEY, lines.start[line] + lines.position[line]]
-            if best < 0 or key < best_key:
-                best, best_key = line, key
-            before = line
-        line = after
-    return best
+    """The line whose job is next in the queue, -1 for none. Entries that are dealt with are dropped on the way."""
+    while True:
+        best, best_key = -1, GONE
+        at = queues.first[queue]
+        stop = at + queues.left[queue]
+        while at < stop:
+            klass, key = lines.entry_klass[at], lines.entry_key[at]
+            if key == GONE or classes.full[klass] or classes.kind[klass] == IMPOSSIBLE:
+                if key != GONE:
+                    note_cause(lines, int(lines.entry[at]), NO_NODE if classes.kind[klass] == IMPOSSIBLE else NO_ROOM)
+                stop -= 1
+                lines.entry[at], lines.entry_klass[at] = lines.entry[stop], lines.entry_klass[stop]
+                lines.entry_key[at] = lines.entry_key[stop]
+                continue
+            if key < best_key:
+                best, best_key = at, key
+            at += 1
+        queues.left[queue] = stop - queues.first[queue]
+        if best < 0:
+            return -1
+        line = int(lines.entry[best])
+        if lines.position[line] >= lines.length[line] or lines.cause[line] != 0:
+            lines.entry_key[best] = GONE
+            continue
+        key = lines.pool[KEY, lines.start[line] + lines.position[line]]
+        if key == best_key:
+            return line
+        lines.entry_key[best] = key
+
+
+@inner_kernel
+def note_cause(lines: LineTable, line: int, cause: int) -> None:
+    """Why what is left of the line waits, if it is not known."""
+    if lines.position[line] < lines.length[line] and lines.cause[line] == 0:
+        lines.cause[line] = cause
 
 
 @inner_kernel

@@ -2,8 +2,8 @@
 
 Guarantees: plain arrays with fixed types and C order, so that one compiled form of each kernel serves every call. N counts node
 rows, R resources, M models of accelerators, D devices of a node, W ways to meet a request, S kept rows of keys, P places in
-such a row, B blocks of places, G groups of blocks, L lines, Q queues with the whole fleet as the last of them, C quota columns: the
-resources, then accelerators of all models together.
+such a row, B blocks of places, G groups of blocks, L lines, E entries, Q queues with the whole fleet as the last of them, C quota
+columns: the resources, then accelerators of all models together.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ EXPECTED = 3
 SUBMITTER = 4
 FLAGS = 5
 POOL_ROWS = 6
+
+GONE = 2**63 - 1
+"""The key of a line that is empty."""
 
 AVOIDS_NODES = 1
 """In FLAGS: some element of the job must avoid nodes."""
@@ -163,11 +166,16 @@ class Queues(NamedTuple):
     entitled: Array  # [Q, C] int64
     multiplier: Array  # [Q] int64: how much past use stretches a rank, in 1/1024
     name: Array  # [Q] int64: a number in order of names
-    first: Array  # [Q] int32: its first line, -1 for none
+    first: Array  # [Q] int64: its entries are first…first+left-1
+    left: Array  # [Q] int64
 
 
 class LineTable(NamedTuple):
-    next: Array  # [L] int32: the queue's next line, -1 for none
+    """An entry is a line that something may still start of; the entries of a queue lie side by side."""
+
+    entry: Array  # [E] int32: its line
+    entry_klass: Array  # [E] int32
+    entry_key: Array  # [E] int64: no more than that of its first job, GONE for none
     klass: Array  # [L] int32
     start: Array  # [L] int64: its jobs are pool[:, start : start + length]
     length: Array  # [L] int64
