@@ -95,6 +95,7 @@ def _stage_view(
         "median_seconds": _rounded(estimates.median_seconds(durations)),
         "stalled_seconds": None if ended else _rounded(estimates.stalled_seconds(moments, now, live)),
         "stragglers": _stragglers(tx, row["set_id"], [one for one in slow if one["job_id"] in jobs], durations),
+        "spent": [{"cluster": cluster, **spent} for cluster, spent in sorted(row["samples"].get("spent", {}).items())],
         "jobs": [encode_job_id(job) for job in jobs],
         "outputs": {
             name: {"dataset": made.get("dataset"), "version": made.get("version")} for name, made in (row["outputs"] or {}).items()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SHOWN = 70
 """Columns of one side of a change."""
 
+CLUSTERS_SHOWN = 3
+
 LIVE = ("starting", "running", "stopping")
 _COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "bold", "stopping": "yellow"}
 
@@ -135,9 +137,18 @@ def _stage(stage: dict[str, Any], session: Session) -> str:
     reused = stage["cached"] + stage["carried"]
     told += [f"{reused:,} of them taken over"] if reused else []
     told += [f"{duration(stage['median_seconds'])} each"] if stage["median_seconds"] and not live else []
+    told += [_spent(stage["spent"])] if stage["spent"] and not live else []
     rate = f"{stage['rate_per_second']:,.1f}/s" if stage["rate_per_second"] and stage["state"] == "running" else ""
     left = f"about {duration(stage['seconds_left'])} left" if rate and stage["seconds_left"] else ""
     return "   ".join(part for part in (bar(_done(stage), count or 1), "  ".join(told), rate, left) if part)
+
+
+def _spent(spent: Sequence[dict[str, Any]]) -> str:
+    """`9.1 s cpu  on vm, north-1`: where the attempts ran, and what they used in all."""
+    clusters = [one["cluster"] for one in sorted(spent, key=lambda one: -one["partitions"])]
+    more = len(clusters) - CLUSTERS_SHOWN
+    shown = ", ".join(clusters[:CLUSTERS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return f"{duration(sum(one['cpu_seconds'] for one in spent))} cpu  on {shown}"
 
 
 def _remarks(run: dict[str, Any], session: Session) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What finished partitions said: their results get keys, their records are counted, how long they took is remembered.
+"""What finished partitions said: their results get keys, their records are counted, where they ran and how long is remembered.
 
 Guarantees: what is read and written follows what finished; a result gets its key in the transaction that takes word of its success, from
 inputs that are themselves finished and so never change.
@@ -21,6 +21,7 @@ DURATIONS_KEPT = 64
 DURATIONS_AT_ONCE = 8
 MOMENTS_KEPT = 30
 MOMENT_SECONDS = 2.0
+SPENT = ("partitions", "attempts", "seconds", "cpu_seconds")
 
 _RESULTS = """
     select e.job_id, e.index, e.attempt, e.body, e.names, e.bad_count, e.key
@@ -36,16 +37,32 @@ _DURATIONS = """
     where a.outcome = 'succeeded' and a.started_at is not null
 """
 
+_SPENT = """
+    select n.job_id, c.name as cluster, s.name as site, count(distinct a.index)::int as partitions, count(*)::int as attempts,
+           sum(extract(epoch from a.ended_at - coalesce(a.started_at, a.ended_at)))::float8 as seconds,
+           coalesce(sum((a.usage ->> 'cpu_seconds')::float8), 0) as cpu_seconds
+    from unnest(%s::bigint[], %s::text[]) n (job_id, indices), unnest(n.indices::int4multirange) r,
+         lateral (  -- as above
+             select * from attempts a where a.job_id = n.job_id and a.index >= lower(r) and a.index < upper(r) offset 0
+         ) a join clusters c on c.id = a.cluster_id join sites s on s.id = c.site_id
+    group by n.job_id, c.name, s.name
+"""
+
 
 def ask_what_was_said(tx: Transaction, news: Sequence[Mapping[str, Any]]) -> Callable[[], Said]:
     """Of all that finished, at once; called, what it returns waits for the answers."""
     if not news:
         return Said
     ranges = [row["succeeded"] | row["failed"] for row in news]
-    results = tx.execute(_RESULTS, ([row["job_id"] for row in news], [some.to_postgres() for some in ranges]))
+    finished = ([row["job_id"] for row in news], [some.to_postgres() for some in ranges])
+    results, spent = tx.execute(_RESULTS, finished), tx.execute(_SPENT, finished)
     some = [(row["job_id"], index) for row in news for index in row["succeeded"].first(DURATIONS_AT_ONCE)]
     taken = tx.execute(_DURATIONS, ([job_id for job_id, _ in some], [index for _, index in some]))
-    return lambda: Said(_by_job(results.fetchall(), lambda row: row), _by_job(taken.fetchall(), lambda row: round(row["seconds"], 3)))
+    return lambda: Said(
+        results=_by_job(results.fetchall(), lambda row: row),
+        seconds=_by_job(taken.fetchall(), lambda row: round(row["seconds"], 3)),
+        spent=_by_job(spent.fetchall(), lambda row: row),
+    )
 
 
 def _by_job(rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], Any]) -> dict[int, list[Any]]:
@@ -75,6 +92,7 @@ def _note(tx: Transaction, run: RunState, stage: StageState, news: News) -> None
                 _count_records(stage, row["body"])
         _give_keys(tx, run, stage, job_id, ranges & news.succeeded, said)
         _remember_durations(stage, run.said.seconds.get(job_id, ()))
+        _add_up(stage, run.said.spent.get(job_id, ()))
     _remember_moment(tx, stage)
 
 
@@ -111,6 +129,16 @@ def _remember_durations(stage: StageState, seconds: Sequence[float]) -> None:
     if seconds:
         known = stage.row["samples"].get("durations", [])
         stage.row["samples"]["durations"] = [*known, *seconds][-DURATIONS_KEPT:]
+        stage.dirty = True
+
+
+def _add_up(stage: StageState, spent: Sequence[Mapping[str, Any]]) -> None:
+    """By cluster: what all attempts at the partitions that finished took there."""
+    for row in spent:
+        total = stage.row["samples"].setdefault("spent", {}).setdefault(row["cluster"], {})
+        total["site"] = row["site"]
+        for name in SPENT:
+            total[name] = round(total.get(name, 0) + row[name], 3)
         stage.dirty = True
 
 

@@ -135,6 +135,17 @@ class StragglerView(TypedDict):
     cluster: str
 
 
+class SpentView(TypedDict):
+    """What all attempts at the partitions that finished took on one cluster. `seconds` are by the clock, added up."""
+
+    site: str
+    cluster: str
+    partitions: int
+    attempts: int
+    seconds: float
+    cpu_seconds: float
+
+
 class StageView(TypedDict):
     """One stage of a run. `counts` are of partitions: `gated` ones wait for what they are made of."""
 
@@ -152,6 +163,7 @@ class StageView(TypedDict):
     median_seconds: float | None
     stalled_seconds: float | None  # nothing has finished for so long, five times as long as usual
     stragglers: list[StragglerView]
+    spent: list[SpentView]
     jobs: list[str]
     outputs: dict[str, Any]
 
