@@ -24,6 +24,7 @@ ELSEWHERE = {
     "control/preemption.py": "tests/faults/test_preemption.py",
     "control/disk_retention.py": "tests/control/test_disk_retention.py",  # it wants files that are a month old
     "control/dataset_keeping.py": "tests/data/test_kills.py",  # it sweeps what is a week old
+    "control/result_retention.py": "tests/control/test_result_retention.py",  # it wants runs that are a month old
     "data/": "tests/data/test_kills.py",  # within a task
     "storage/": "tests/data/test_kills.py",
     "agent/executors/kubernetes/": "tests/kubernetes/test_failpoints.py",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bushel.control.encryption import load_key
+from bushel.control.result_retention import free_results
 from bushel.control.secrets import reveal
 from bushel.control.storage_places import as_told
 from bushel.domain.errors import BushelError
@@ -37,6 +38,9 @@ SWEEP_SECONDS = 3600.0
 RETENTION_SECONDS = 60.0
 AGAIN_SECONDS = 30.0
 """After a place did not answer, it is left alone for so long."""
+
+TAKING_OVER_SECONDS = 300.0
+"""A transaction that read a result just before it was forgotten has by then written its own, or never will."""
 
 MANIFESTS_A_STEP = 20
 CANDIDATES_AT_ONCE = 500
@@ -69,6 +73,13 @@ _WANTED = """
     where exists (select from dataset_version_parts p where p.digests @> array[digest])
 """
 
+NAMED_BY_RESULTS = """
+    select named as digest from unnest(%s::text[]) named
+    where exists (
+        select from element_results e where e.body is not null and jsonb_path_query_array(e.body, '$.outputs.*.digest') ? named
+    )
+"""
+
 
 def start(state_folder: Path, database: Database, lease: Lease) -> Callable[[], int]:
     return Keeping(database, lease, state_folder).step
@@ -99,6 +110,9 @@ class Keeping:
         done = self._write_manifests()
         if self._clock() >= self._retention_at:
             done += self._delete_old_versions()
+            if freed := free_results(self._database, self._lease):
+                done += freed
+                self._sweep_at = max(self._sweep_at, self._clock() + TAKING_OVER_SECONDS)
             self._retention_at = self._clock() + RETENTION_SECONDS
         if not done and self._clock() >= self._sweep_at:
             self._sweep_at = self._clock() + SWEEP_SECONDS
@@ -197,14 +211,7 @@ class Keeping:
             wanted = {row["digest"] for row in tx.all(_WANTED, ([bytes.fromhex(name) for name in names],))}
             left = [name for name in names if name not in wanted]
             if left:
-                rows = tx.all(
-                    """
-                    select distinct output.value ->> 'digest' as digest
-                    from element_results, jsonb_each(body -> 'outputs') output
-                    where jsonb_typeof(body -> 'outputs') = 'object' and output.value ->> 'digest' = any(%s)
-                    """,
-                    ([f"sha256:{name}" for name in left],),
-                )
+                rows = tx.all(NAMED_BY_RESULTS, ([f"sha256:{name}" for name in left],))
                 wanted |= {row["digest"].removeprefix("sha256:") for row in rows}
         return [name for name in left if name not in wanted]
 

@@ -14,6 +14,7 @@ from typing import Any
 from bushel.control.audit import audit
 from bushel.control.cancel import stop_jobs
 from bushel.control.elements import PIPELINES, lock_jobs, write_jobs
+from bushel.control.result_retention import RETENTION_DAYS
 from bushel.control.run_state import made_of
 from bushel.control.runs import Again, begin, run_event
 from bushel.domain.errors import Conflict, FieldProblem, InvalidDocument, NotFound
@@ -189,7 +190,17 @@ def _note_approval(tx: Transaction, principal: Principal, run: Mapping[str, Any]
 
 
 def plan_again(tx: Transaction, base: Mapping[str, Any], document: Mapping[str, Any], redo: Redo) -> Again:
-    """Which results stand, stage by stage in their order: what has to be done again makes all that was made of it have to be, too."""
+    """Which results stand, stage by stage in their order: what has to be done again makes all that was made of it have to be, too.
+
+    Raises:
+        Conflict: what its partitions came to is no longer known.
+    """
+    if base["results_freed_at"] is not None:
+        name = f"run {base['number']} of {base['pipeline']}"
+        raise Conflict(
+            f"the results of {name} are not kept any more: it ended more than {RETENTION_DAYS} days ago",
+            suggestion=f"bushel pipeline run {base['pipeline']}",
+        )
     unknown = sorted(set(redo.stages) - set(document["stages"]))
     if unknown:
         raise InvalidDocument([FieldProblem("/from", no_stage(unknown[0], document["stages"]), "not_found")])

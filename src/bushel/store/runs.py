@@ -34,7 +34,7 @@ _DUE = """
 _RUN_COLUMNS = """
     r.id, r.pipeline_id, r.project_id, r.queue_id, r.submitter_id, r.number, r.version, r.base_id, r.state, r.reason, r.message, r.backfill,
     r.paused, r.parameters, r.inputs, r.redo, r.canary, r.deadline_at, r.row_version, r.submitted_at,
-    r.ended_at,    p.name as pipeline, p.paused as pipeline_paused, s.path as project
+    r.ended_at, r.results_freed_at, p.name as pipeline, p.paused as pipeline_paused, s.path as project
 """
 
 _RUN_FROM = "from runs r join pipelines p on p.id = r.pipeline_id join scopes s on s.id = r.project_id"
