@@ -38,6 +38,7 @@ SETS = (
     "training",
     "trained",
 )
+UNITS = {"_m_s2": " m/s²", "_m_s": " m/s", "_m": " m", "_deg": "°", "_seconds": " s"}
 SITES = {"us": "local", "dk": "north"}  # jurisdiction → site
 
 
@@ -179,18 +180,22 @@ def places() -> None:
 def results(dealt: dict[str, list[str]]) -> bool:
     show("dataset", "get", "drive/training")
     with tempfile.TemporaryDirectory(prefix="bushel-drive-") as folder:
-        statistics, training, trained = (fetched(folder, name) for name in ("statistics", "training", "trained"))
+        statistics, training, trained, selected = (fetched(folder, name) for name in ("statistics", "training", "trained", "selected"))
         samples = {code: json.loads((statistics / code / "statistics.json").read_text()) for code in dealt if (statistics / code).is_dir()}
         print()
         for code, about in samples.items():
             everything = about["statistics"]["all"]
             counts = f"{everything['samples']} samples of {everything['recordings']} recordings in {everything['shards']} shards"
-            print(f"  {code}: {counts}, {everything['pictures']} pictures with {everything['blurred']} faces and plates blurred")
+            blurred = f"; faces and plates blurred in {everything['pictures']} pictures: {everything['blurred']}"
+            print(f"  {code}: {counts}{blurred if everything['pictures'] else '; no pictures'}")
             print(f"      chosen for {', '.join(f'{reason} ({count})' for reason, count in everything['reasons'].items())}")
-        print()
+        print("\n  Why, for example")
+        for line in examples(selected, fetched(folder, "register")):
+            print(f"    {line}")
+        print("\n  From a shard back to the drive")
         for code in samples:
             index = next((training / code).rglob("index.parquet"))
-            print(f"  {code}: {stage('drive_dataset.trace', str(index)).strip()}", flush=True)
+            print(f"    {stage('drive_dataset.trace', str(index)).strip()}", flush=True)
         astray = [str(path) for code in dealt for path in out_of_place(fetched(folder, "register") / code / "register.json", code)]
         learnt = {path.parent.name: json.loads(path.read_text()) for path in trained.rglob("trained.json")}
         released = {path.name for path in statistics.rglob("*") if path.is_file()}
@@ -208,6 +213,24 @@ def results(dealt: dict[str, list[str]]) -> bool:
     for claim, holds in checks.items():
         print(f"  {'yes' if holds else 'NO '}  {claim}")
     return all(checks.values())
+
+
+def examples(selected: Path, register: Path) -> list[str]:
+    """For each reason but the ordinary the first segment that was chosen for it, with the numbers that decided."""
+    names = {one["id"]: one["name"] for file in register.rglob("register.json") for one in json.loads(file.read_text())["recordings"]}
+    segments = [one for file in sorted(selected.rglob("segments.json")) for one in json.loads(file.read_text())["segments"]]
+    first = {one["reason"]: one for one in reversed(segments) if one["reason"] != "ordinary"}
+    told = []
+    for reason, one in sorted(first.items()):
+        numbers = ", ".join(measured(name, number) for name, number in one["evidence"].items())
+        told.append(f"{reason} in {names[one['recording']]}, {one['end'] - one['start']:.1f} s kept: {numbers}")
+    return told or ["nothing out of the ordinary was found"]
+
+
+def measured(name: str, number: float) -> str:
+    """`strongest -3.45 m/s²`"""
+    unit = next((unit for unit in UNITS if name.endswith(unit)), "")
+    return f"{name.removesuffix(unit).replace('_', ' ')} {number:g}{UNITS.get(unit, '')}"
 
 
 def out_of_place(register: Path, jurisdiction: str) -> list[Path]:
@@ -245,9 +268,9 @@ def show(*words: str, expect: int | tuple[int, ...] = 0) -> int:
 
 
 def ask(*words: str) -> str:
-    done = subprocess.run([*BUSHEL, *words], check=False, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*BUSHEL, *words], check=False, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"bushel {shlex.join(words)} ended with {done.returncode}")
+        sys.exit(f"{done.stderr}bushel {shlex.join(words)} ended with {done.returncode}")
     return done.stdout
 
 
