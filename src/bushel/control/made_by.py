@@ -10,15 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bushel.control.result_keys import sources
+from bushel.control.result_keys import RESULTS_OF, sources
 from bushel.domain.ids import attempt_id
 from bushel.domain.ranges import IndexRanges
 from bushel.store.database import Transaction
 
-_RESULTS = """
-    select index, made_job_id, made_index from element_results
-    where job_id = any(%s) and index <@ %s::int4multirange and attempt = 0
-"""
+_RESULTS = f"select index, made_job_id, made_index {RESULTS_OF} where attempt = 0"
 
 _MAKERS = """
     select n.job_id, n.index, a.number, p.name as pipeline, r.number as run, c.name as cluster, si.name as site

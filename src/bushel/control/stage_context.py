@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from bushel.control.result_keys import RESULTS_OF
 from bushel.domain.ranges import IndexRanges
 from bushel.store import partitions
 from bushel.store.database import Transaction
@@ -27,10 +28,7 @@ _STAGES = """
     select id, run_id, name, base_stage_id, carried::text as carried from run_stages where run_id = any(%s) and name = any(%s)
 """
 
-_BODIES = """
-    select index, body -> 'outputs' as outputs from element_results
-    where job_id = any(%s) and index <@ %s::int4multirange and body ? 'outputs'
-"""
+_BODIES = f"select index, body -> 'outputs' as outputs {RESULTS_OF} where body ? 'outputs'"
 
 
 def contexts(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], dict[str, str]]:
