@@ -13,14 +13,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bushel.scheduling.entities import Queue
 from bushel.scheduling.fairness import FairShares
 from bushel.scheduling.fairness.arrays import Flags
 from bushel.scheduling.fairness.columns import Block
 from bushel.scheduling.fairness.history import past_use
 from bushel.scheduling.fairness.shares import Shares
 from bushel.scheduling.fleet import Integers
-from bushel.scheduling.kernels.tables import IMPOSSIBLE, KEY, SINGLE, UNBOUNDED, Classes, Ways
+from bushel.scheduling.kernels.mode import lean_kernel, twin
+from bushel.scheduling.kernels.tables import IMPOSSIBLE, KEY, SINGLE, UNBOUNDED, Array, Classes, Ways
 from bushel.scheduling.lines import Lines, priority_of_key
 from bushel.scheduling.quota import GPU_OF_ANY_MODEL, MULTIPLIER_ONE, Ledger, QueueTree
 
@@ -31,8 +31,7 @@ _VERY_MUCH = 1 << 60
 
 def entitle(fair: FairShares, ledger: Ledger, tree: QueueTree, lines: Lines, classes: Classes, ways: Ways, capacity: Integers) -> Shares:
     """Fill in what each queue of the ledger is entitled to."""
-    counted = any(_names_any_model(queue) for queue in tree.queues.values())
-    names = [name for name in ledger.columns if name != GPU_OF_ANY_MODEL or counted]
+    names = [name for name in ledger.columns if name != GPU_OF_ANY_MODEL or ledger.names_any_model]
     width = len(names)
     amounts = capacity.tolist()
     there = dict(zip(ledger.columns, [*amounts, sum(a for n, a in zip(names, amounts, strict=False) if n.startswith("gpu/"))], strict=True))
@@ -72,10 +71,6 @@ def stretch_by_history(ledger: Ledger, tree: QueueTree, shares: Shares, now_seco
             ledger.table.multiplier[ledger.number[queue_id]] = min(int(MULTIPLIER_ONE * (1.0 + past)), _MULTIPLIER_LIMIT)
 
 
-def _names_any_model(queue: Queue) -> bool:
-    return any(GPU_OF_ANY_MODEL in (limits or {}) for limits in (queue.quota, queue.guarantee, queue.lending, queue.borrowing))
-
-
 def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, by_name: Integers) -> Iterator[Block]:
     """For each queue and set of resources so many elements, and what they need in each way."""
     some = lines.filled()
@@ -86,7 +81,7 @@ def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, by_name
     place[present] = np.arange(len(present))
     queue = np.array([ledger.number.get(queue_id, 0) for queue_id in lines.known_queues], np.int64)
     counts = np.zeros((len(ledger.ids), len(present)), np.int64)
-    counts.ravel()[queue[some.queue] * len(present) + place[some.klass]] = some.elements
+    twin(spread)(some.queue, some.klass, some.elements, queue, place, counts)
     counts[~_could_start(ledger, classes, present)] = 0
     ids = ledger.queue_ids
     for kind, members in _kinds(classes, ways, present, len(by_name)).items():
@@ -95,6 +90,13 @@ def _waiting(ledger: Ledger, lines: Lines, classes: Classes, ways: Ways, by_name
         rows = np.flatnonzero(total)
         amounts = np.stack([_product(part[rows], _needs(classes, ways, present[members], way)[:, by_name]) for way in range(len(kind))])
         yield Block(ids[rows], total[rows], amounts)
+
+
+@lean_kernel
+def spread(queue: Array, klass: Array, elements: Array, number: Array, place: Array, counts: Array) -> None:
+    """Each line to where its queue and its class stand."""
+    for line in range(queue.shape[0]):
+        counts[number[queue[line]], place[klass[line]]] = elements[line]
 
 
 def _product(counts: Integers, needs: Integers) -> Integers:

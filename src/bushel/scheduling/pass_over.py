@@ -21,8 +21,8 @@ from bushel.scheduling.fleet import Integers
 from bushel.scheduling.gangs import place_gang
 from bushel.scheduling.kernels import tables
 from bushel.scheduling.kernels.mode import twin
-from bushel.scheduling.kernels.rows import catch_up, has_model, slot_of, take
-from bushel.scheduling.kernels.serve import advance, begin, charge, choose, serve, waited_long
+from bushel.scheduling.kernels.rows import capacity_of, catch_up, has_model, slot_of, take
+from bushel.scheduling.kernels.serve import advance, begin, charge, choose, left_over_lines, serve, waited_long
 from bushel.scheduling.kernels.serve import allows as kernel_allows
 from bushel.scheduling.kernels.tables import NEVER, Heap, LineTable, Record
 from bushel.scheduling.lines import job_of_key
@@ -48,6 +48,7 @@ class Pass:
         self.space = space = snapshot.workspace
         lines = snapshot.lines
         some = lines.filled()
+        self._filled = some.lines
         most = min(policy.starts_limit, int(some.elements.sum()))
         self._window_until = space.begin(self.fleet, lines, now_seconds, most)
         self.room = Room(self.fleet, space.nodes, space)
@@ -67,7 +68,7 @@ class Pass:
             np.zeros(most, np.int64),
             np.zeros(most, np.int64),
             np.zeros(most, np.int32),
-            np.full(most, -1, np.int32),
+            np.zeros(most, np.int32),
             np.zeros(most, np.int32),
             np.zeros(most, np.int64),
         )
@@ -88,7 +89,9 @@ class Pass:
     def _capacity(self) -> Integers:
         """Of the nodes that may be used, and what is held on others."""
         fleet = self.fleet
-        return np.where(fleet.usable, np.maximum(fleet.capacity, fleet.used), fleet.used).sum(axis=1)
+        total = np.zeros(len(fleet.capacity), np.int64)
+        twin(capacity_of)(fleet.capacity, fleet.used, fleet.usable, total)
+        return total
 
     def _line_table(self) -> LineTable:
         lines, count = self.snapshot.lines, self.snapshot.lines.count
@@ -321,19 +324,16 @@ class Pass:
 
     def waits(self) -> Waits:
         lines, table = self.snapshot.lines, self.lines
-        left = np.flatnonzero(table.position < table.length)
-        cause = np.where(table.cause[left] == 0, tables.NOT_REACHED, table.cause[left])
-        first = table.pool[tables.KEY, table.start[left] + table.position[left]] & ((1 << 53) - 1)
-        started = np.bincount(
-            self.record.line[: len(self.record.line)][: int(self.space.state[tables.STARTED])], minlength=len(table.length)
-        )
-        passed = np.zeros(len(table.length), np.int64)
+        elements, filled = lines.elements[: len(table.length)].copy(), self._filled
+        np.subtract.at(elements, self.record.line[: int(self.space.state[tables.STARTED])], 1)
         for waiting in self._waiting:
             number = lines.number_of(waiting.queue_id, waiting.shape)
-            passed[number if number is not None else 0] += 1
-        elements = lines.elements[left] - started[left] - passed[left]
+            elements[number if number is not None else 0] -= 1
+        left, cause, first, jobs, counts = (np.zeros(len(filled), np.int64) for _ in range(5))
+        found = twin(left_over_lines)(table, filled, elements, left, cause, first, jobs, counts)
+        left = left[:found]
         columns = LinesLeft(
-            lines.queue_ids[left], lines.shapes.shapes, table.klass[left], cause, first, (table.length - table.position)[left], elements
+            lines.queue_ids[left], lines.shapes.shapes, table.klass[left], cause[:found], first[:found], jobs[:found], counts[:found]
         )
         return Waits(columns, self._waiting, self._first_over_quota)
 

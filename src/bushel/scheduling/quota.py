@@ -135,6 +135,8 @@ class Frame:
             queue = tree.queues.get(self.ids[number])
             if queue is not None and (queue.quota or queue.guarantee or queue.borrowing is not None):
                 self._limits(queue, self.ceiling[number], self.withheld[number])
+        limits = [of for q in tree.queues.values() for of in (q.quota, q.guarantee, q.lending, q.borrowing)]
+        self.names_any_model = any(GPU_OF_ANY_MODEL in (of or {}) for of in limits)
         depth = np.array([len(path) for path in paths], np.int64)
         levels = [np.flatnonzero(depth == level) for level in range(int(depth.max(initial=0)), 0, -1)]
         self.levels = [(rows, self.path[rows, 1].astype(np.int64)) for rows in levels]  # deepest first, each with the queue above
@@ -166,6 +168,7 @@ class Ledger:
         if frame is None or frame.known != ids or frame.columns != self.columns:
             frame = tree.frame = Frame(tree, ids, self.columns)
         self.ids, self.number, self.queue_ids = frame.ids, frame.number, frame.queue_ids
+        self.names_any_model = frame.names_any_model
         self.used = self._used(tree.used, frame)
         """What each queue by itself holds as the plan begins."""
         self.table = self._table(frame, capacity)

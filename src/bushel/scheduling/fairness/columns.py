@@ -7,6 +7,7 @@ proportion to what there is. Queues that want the same kinds are dealt the same 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -44,8 +45,7 @@ def shapes_of_blocks(tree: Tree, blocks: list[Block]) -> Shapes:
         leaf = tree.leaves(block.queue_ids)
         mean = -(-block.amounts // np.maximum(block.counts, 1)[None, :, None])
         possible = (mean <= tree.path_ceiling[leaf][None]).all(axis=2) & (leaf >= 0) & (block.counts > 0)
-        for pattern in np.unique(possible, axis=1).T:
-            ways, rows = np.flatnonzero(pattern), np.flatnonzero((possible == pattern[:, None]).all(axis=0))
+        for ways, rows in _alike(possible):
             if len(ways) > 1:
                 claims.append(_claims(tree, leaf[rows], block.counts[rows], block.amounts[ways][:, rows]))
             elif len(ways):
@@ -56,6 +56,16 @@ def shapes_of_blocks(tree: Tree, blocks: list[Block]) -> Shapes:
             leaves.append(one.leaf)
             amounts.append(_part(np.minimum(one.amounts[way], _LARGEST), given[:, way], one.elements))
     return _added_up(tree, np.concatenate(leaves), np.concatenate(amounts))
+
+
+def _alike(possible: Flags) -> Iterator[tuple[Integers, Integers]]:
+    """Ways, and the rows for which just these are possible."""
+    pattern = np.zeros(possible.shape[1], np.int64 if len(possible) < 63 else object)
+    for of_way in possible:
+        pattern = (pattern << 1) | of_way
+    for one in np.unique(pattern).tolist():
+        rows = np.flatnonzero(pattern == one)
+        yield np.flatnonzero(possible[:, rows[0]]), rows
 
 
 def _claims(tree: Tree, leaf: Integers, counts: Integers, amounts: Integers) -> _Claims:

@@ -272,3 +272,16 @@ def measure(nodes: Nodes, row: int) -> None:
 def measure_all(nodes: Nodes, rows: Array) -> None:
     for place in range(rows.shape[0]):
         measure(nodes, rows[place])
+
+
+@lean_kernel
+def capacity_of(capacity: Array, used: Array, usable: Array, total: Array) -> None:
+    """Of each resource: what the usable nodes have, and what is held on others."""
+    for column in range(capacity.shape[0]):
+        found = 0
+        for row in range(capacity.shape[1]):
+            amount = used[column, row]
+            if usable[row] and capacity[column, row] > amount:
+                amount = capacity[column, row]
+            found += amount
+        total[column] = found

@@ -30,6 +30,7 @@ from bushel.scheduling.kernels.tables import (
     LINE,
     NO_NODE,
     NO_ROOM,
+    NOT_REACHED,
     NOTHING_OVER,
     OVERDUE_MICROS,
     QUEUE,
@@ -183,6 +184,25 @@ def advance(lines: LineTable, line: int) -> None:
     if lines.taken[line] >= lines.pool[STARTABLE, lines.start[line] + lines.position[line]]:
         lines.taken[line] = 0
         lines.position[line] += 1
+
+
+@lean_kernel
+def left_over_lines(
+    lines: LineTable, filled: Array, elements: Array, left: Array, cause: Array, first: Array, jobs: Array, count: Array
+) -> int:
+    """Of the filled lines those with something left, side by side; `elements` are those left of every line. How many."""
+    found = 0
+    for place in range(filled.shape[0]):
+        line = filled[place]
+        position = lines.position[line]
+        if position < lines.length[line]:
+            left[found] = line
+            cause[found] = lines.cause[line] if lines.cause[line] != 0 else NOT_REACHED
+            first[found] = lines.pool[KEY, lines.start[line] + position] & _JOB_MASK
+            jobs[found] = lines.length[line] - position
+            count[found] = elements[line]
+            found += 1
+    return found
 
 
 # Queues in order -------------------------------------------------------------------------------------------------------
