@@ -103,6 +103,7 @@ def test_what_a_queue_is_promised_lends_and_borrows_is_kept_and_shown(app_client
         ("top", {"guarantee": {"cpu": 4}}, "/guarantee/cpu", "would be guaranteed 8 CPUs together, top itself 4 CPUs"),
         ("top", {"resource_quota": {"cpu": 8, "memory": "1GiB"}}, "/guarantee/cpu", "top would be guaranteed 16 CPUs and limited to 8"),
         ("a", {"lending": {"gpu": {"H100": 1}}}, "/lending/gpu/H100", "a is guaranteed no H100"),
+        ("a", {"guarantee": {"cpu": 1}, "lending": {"cpu": 2}}, "/lending/cpu", "a would lend up to 2 CPUs, but is guaranteed 1 CPU"),
         ("a", {"guarantee": {"cpu": -1}}, "/guarantee/cpu", "0.5"),
         ("a", {"guarantee": {"gpus": 1}}, "/guarantee/gpus", "unknown field"),
         ("a", {"borrowing": {"gpu": {"H100": -1}}}, "/borrowing/gpu/H100", "not a number of accelerators"),

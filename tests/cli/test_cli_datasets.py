@@ -35,7 +35,8 @@ def test_a_folder_becomes_versions_and_their_story_can_be_told(running: RunningB
     stored.mkdir()
     ok(running, "dataset", "add", "drive/frames")
     assert ok(running, "dataset", "upload", "drive/recordings", str(recordings), "-o", "name") == "drive/recordings@1\n"
-    assert ok(running, "dataset", "upload", "drive/recordings", str(recordings), "-o", "name") == "drive/recordings@1\n"
+    again = ok(running, "dataset", "upload", "drive/recordings", str(recordings))
+    assert again == "drive/recordings@1: 2 parts · 2 files · 14 B, as before: nothing has changed\n"
     (recordings / "drive-2.mcap").write_bytes(b"more messages")
     (recordings / "drive-3.mcap").write_bytes(b"new")
     ok(running, "dataset", "upload", "drive/recordings", str(recordings))

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def _detail(row: dict[str, Any]) -> str:
-    return plain(" ".join(f"{name}={value}" for name, value in row["detail"].items()))
+    return plain(" ".join(f"{name}={_value(value)}" for name, value in row["detail"].items() if value not in (None, {}, [])))
+
+
+def _value(value: Any) -> str:
+    """`cpu:5,memory:1024`, `a,b`: one word, whatever it holds."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{_value(each)}" for name, each in value.items())
+    return ",".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
 COLUMNS = (

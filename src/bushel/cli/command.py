@@ -74,7 +74,10 @@ class Parser(argparse.ArgumentParser):
         import difflib
 
         known = [option for action in self._actions for option in action.option_strings]
-        near = difflib.get_close_matches(rest.split()[0].split("=")[0], known, n=1, cutoff=0.5)
+        written = rest.split()[0].split("=")[0]
+        if written in ("-f", "--file") and any(action.dest == "files" for action in self._actions):
+            return ". Files are named without an option"
+        near = difflib.get_close_matches(written, known, n=1, cutoff=0.5)
         return f". Did you mean {near[0]}?" if near else ""
 
 

@@ -58,6 +58,7 @@ def upload(options: argparse.Namespace, session: Session) -> None:
     parts = sorted(Path(options.folder).iterdir())
     if not parts:
         raise Wrong(f"{options.folder} is empty")
+    newest = _newest(options.dataset, session)
     with (
         Client(context=session.context) as client,
         Live(session) as live,
@@ -70,8 +71,15 @@ def upload(options: argparse.Namespace, session: Session) -> None:
                     out.add(file, file.name if file == path else file.relative_to(path).as_posix())
     version = made.result or {}
     name = f"{options.dataset}@{version['number']}"
-    show_object(session, version, name=lambda _: name, lines=lambda item: [f"{name}: {counted(item['counts'])}"])
+    news = "" if version["number"] != newest else ", as before: nothing has changed"
+    show_object(session, version, name=lambda _: name, lines=lambda item: [f"{name}: {counted(item['counts'])}{news}"])
     session.next(f"bushel dataset get {name}")
+
+
+def _newest(dataset: str, session: Session) -> int | None:
+    """Its number, if the data set is there and has a version."""
+    page = session.call(datasets.versions_page(dataset, project=project_of(session), limit=1))
+    return page["items"][0]["number"] if page["items"] else None
 
 
 def download(options: argparse.Namespace, session: Session) -> None:

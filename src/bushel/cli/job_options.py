@@ -101,8 +101,8 @@ def run_of_words(words: tuple[str, ...]) -> str | list[str]:
     return list(words)
 
 
-def read_files(paths: list[str], *, kind: str = "job") -> list[Document]:
-    """The documents of all files; `-` is standard input."""
+def read_files(paths: list[str], *, kind: str = "job", may_be_command: bool = False) -> list[Document]:
+    """The documents of all files; `-` is standard input. `may_be_command`: somebody may have meant the paths for a command."""
     from bushel.client.documents import MOST_FILE_BYTES, read_documents
 
     documents: list[Document] = []
@@ -114,8 +114,8 @@ def read_files(paths: list[str], *, kind: str = "job") -> list[Document]:
                 with open(path, "rb") as file:
                     data, name = file.read(MOST_FILE_BYTES + 1), path
             except OSError as error:
-                may_be_command = kind == "job" and isinstance(error, FileNotFoundError)
-                command = f"to run a command, put -- before it: -- {' '.join(paths)}" if may_be_command else None
+                missing = may_be_command and isinstance(error, FileNotFoundError)
+                command = f"to run a command, put -- before it: -- {' '.join(paths)}" if missing else None
                 raise Wrong(f"{path}: {(error.strerror or str(error)).lower()}", suggestion=command) from error
         if len(data) > MOST_FILE_BYTES:
             raise Wrong(f"{name} is longer than {MOST_FILE_BYTES // 1024**2} MiB")

@@ -172,6 +172,14 @@ def _remarks(run: dict[str, Any], session: Session) -> Iterator[str]:
             yield f"  failed      {plain(stage['message'])}"
 
 
+def _unknown(plan: dict[str, Any]) -> str:
+    """`decode and shard have`"""
+    names = [stage["name"] for stage in plan["stages"] if stage["partition_seconds"] is None]
+    if not names:
+        return "how many partitions a stage gets is known when it is listed, and it has"
+    return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]} {'have' if names[1:] else 'has'}"
+
+
 def after_failure(run: dict[str, Any]) -> list[str]:
     """Commands that say more of a failed stage. What a gate alone has stopped says itself what can be done."""
     stage = next((stage["name"] for stage in run["stages"] if stage["state"] == "failed"), None)
@@ -273,5 +281,5 @@ def plan_lines(plan: dict[str, Any], session: Session) -> Iterator[str]:
     if plan["finish_seconds"] is not None:
         yield f"  a run takes about {duration(plan['finish_seconds'])} and {_cpu_hours(plan['cpu_hours'])}, if nothing else runs"
     else:
-        yield "  how long a run takes is not known: a stage has not been run, and does not say `expected_duration`"
+        yield f"  how long a run takes is not known: {_unknown(plan)} not been run yet, and no `expected_duration` is given"
     yield f"  {plain(plan['cost']['sentence'])}"

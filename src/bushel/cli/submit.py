@@ -53,7 +53,7 @@ def gather(options: argparse.Namespace, session: Session, verb: str) -> tuple[li
                 "nothing to run", suggestion=f"bushel {verb} {'--file ' if verb == 'estimate' else ''}FILE, or bushel {verb} -- COMMAND"
             )
         return [retrying(dict(flags), flags)], [None], flags
-    documents = read_files(files)
+    documents = read_files(files, may_be_command=verb != "estimate")
     if session.command and len(documents) > 1:
         raise Wrong("one command cannot stand for several documents")
     return [merge(document.value, flags) for document in documents], [document.source for document in documents], flags

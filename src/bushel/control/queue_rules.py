@@ -57,6 +57,9 @@ def _told(found: TreeProblem, queues: dict[int, Queue], name: str) -> FieldProbl
         case "nothing_to_lend":
             message = f"{queue.name} is guaranteed no {resource.removeprefix(GPU_PREFIX)}, so there is nothing of it to lend or to keep"
             suggestion = f"give {queue.name} a guarantee of {resource.removeprefix(GPU_PREFIX)} too, or leave it out"
+        case "lending_above_guarantee":
+            message = f"{queue.name} would lend up to {much}, but is guaranteed {less}"
+            suggestion = f"lend at most {less}, or leave it out to lend all"
         case _:
             pass
     return FieldProblem(f"/{field}" + (f"/{place}" if place else ""), message, found.code, suggestion)

@@ -98,6 +98,11 @@ def _of_promises(queue: Queue, children: list[Queue], promised: Mapping[int, Map
         if not promised[queue.id].get(resource, 0):
             message = f"Queue {queue.name} limits lending of {resource}, of which it is guaranteed nothing."
             found.append(TreeProblem(queue.id, "lending", resource, "nothing_to_lend", message))
+            continue
+        lends, has = (queue.lending or {})[resource], promised[queue.id][resource]
+        if lends > has:
+            message = f"Queue {queue.name} lends up to {lends} {resource}, but is guaranteed {has}."
+            found.append(TreeProblem(queue.id, "lending", resource, "lending_above_guarantee", message, (lends, has)))
     return found
 
 
