@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
@@ -21,6 +22,8 @@ _inner: set[FunctionType] = set()
 _lean: set[FunctionType] = set()
 _twins: dict[Callable[..., Any], Callable[..., Any]] = {}
 _serving = False
+_within = threading.local()
+"""What `using` says, by thread: so that no plan waits for what another thread is still loading."""
 
 
 def kernel(function: AnyFunction) -> AnyFunction:
@@ -43,26 +46,26 @@ def inner_kernel(function: AnyFunction) -> AnyFunction:
 
 def twin(function: AnyFunction) -> AnyFunction:
     """What to call for `function`: its compiled twin if that serves, else itself."""
-    return cast(AnyFunction, _twins[function]) if _serving else function
+    return cast(AnyFunction, _twins[function]) if serving() else function
 
 
 def serving() -> bool:
-    """Whether the compiled twins serve."""
-    return _serving
+    """Whether the compiled twins serve, here."""
+    within: bool | None = getattr(_within, "compiled", None)
+    return _serving if within is None else within
 
 
 @contextmanager
 def using(*, compiled: bool) -> Iterator[None]:
-    """For tests and warming up: which of the two serves within the block. Compiles if it must."""
-    global _serving
-    before = _serving
+    """For tests and warming up: which of the two serves within the block, in this thread alone. Compiles if it must."""
+    before = getattr(_within, "compiled", None)
     if compiled:
         _make_twins()
-    _serving = compiled
+    _within.compiled = compiled
     try:
         yield
     finally:
-        _serving = before
+        _within.compiled = before
 
 
 def serve_compiled() -> None:
