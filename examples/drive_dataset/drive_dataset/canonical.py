@@ -28,7 +28,7 @@ RANGES = {
 """What can be true of a car. Beyond it a sample is wrong."""
 
 _NAMES: tuple[tuple[str, str], ...] = (
-    (r"(gnss|gps|vehicle|vehicle_?|car|can)?_?speed", SPEED),
+    (r"(gnss|gps|vehicle|car|can|(wheel|navigation)_?based_?vehicle)?_?speed", SPEED),
     (r"steer(ing)?_?(wheel)?_?angle", STEERING),
     (r"yaw_?rate", YAW_RATE),
     (r"(imu_?)?(angular_?(rate|velocity)|gyro)_?x", RATES[0]),
@@ -55,6 +55,7 @@ _FACTORS: dict[tuple[str, str], float] = {
 def canonical(name: str, unit: str) -> tuple[str, str, float] | None:
     """Our name and unit for a recorder's, and what to multiply by; None where the unit says that it is something else."""
     word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    word = re.sub(r"^s\d+_?pid_?[0-9a-f]{2}_", "", word)  # of OBD-II: the service and what it was asked for
     for pattern, ours in _NAMES:
         if re.fullmatch(pattern, word):
             wanted = UNITS[ours]

@@ -25,6 +25,10 @@ EXTENDED = 1 << 31
 LEAST_EXPLAINED = 0.05  # share of the frames
 MOST_OUT_OF_RANGE = 0.5  # share of a signal's values beyond what the DBC itself allows
 
+_FIRST_OF_ALL = 240  # SAE J1939-21: from this PDU format on the next byte belongs to the group, below it is who is addressed
+_GROUP_OF_ALL, _GROUP_OF_ONE = 0x03FFFF00, 0x03FF0000
+_NO_SENDER = 0xFE  # whom descriptions of J1939 name as the sender of a message that many send
+
 
 @dataclass
 class CanFrames:
@@ -35,9 +39,15 @@ class CanFrames:
     length: np.ndarray
     data: np.ndarray  # uint8 (frames, bytes)
 
-    def of(self, identifier: int) -> CanFrames:
-        here = self.identifier == identifier
+    def where(self, here: np.ndarray) -> CanFrames:
         return CanFrames(self.t[here], self.identifier[here], self.length[here], self.data[here])
+
+    def of(self, message: Message) -> CanFrames:
+        """The frames that carry a message. In SAE J1939 any control unit may send it, with any urgency."""
+        if not is_j1939(message):
+            return self.where(self.identifier == key_of(message))
+        mask = EXTENDED | (_GROUP_OF_ALL if message.frame_id >> 16 & 0xFF >= _FIRST_OF_ALL else _GROUP_OF_ONE)
+        return self.where(self.identifier & mask == key_of(message) & mask)
 
 
 def load_databases(paths: Sequence[Path]) -> list[tuple[Path, Database]]:
@@ -77,19 +87,23 @@ def key_of(message: Message) -> int:
     return message.frame_id | (EXTENDED if message.is_extended_frame else 0)
 
 
+def is_j1939(message: Message) -> bool:
+    return message.is_extended_frame and (message.protocol == "j1939" or message.frame_id & 0xFF == _NO_SENDER)
+
+
 def _explained(frames: CanFrames, database: Database) -> float:
     """Share of the frames whose message is described and long enough, and decodes to values that the description allows."""
     explained = 0
     for message in database.messages:
-        mine = frames.of(key_of(message))
+        mine = frames.of(message)
         whole = mine.length >= _needed_bytes(message)
-        if whole.any() and _plausible(message, CanFrames(mine.t[whole], mine.identifier[whole], mine.length[whole], mine.data[whole])):
+        if whole.any() and _plausible(message, mine.where(whole)):
             explained += int(whole.sum())
     return explained / max(1, len(frames.t))
 
 
 def _plausible(message: Message, frames: CanFrames) -> bool:
-    if message.is_multiplexed() or message.length > 8:
+    if message.is_multiplexed() or message.length > 8 or is_j1939(message):  # there, what is not known is beyond the range
         return True
     words = words_of(frames.data)
     for signal in message.signals:
@@ -119,12 +133,13 @@ def decode(frames: CanFrames, database: Database) -> list[Signal]:
     """Every described signal that the frames hold, under our name where there is one, else `message.signal`."""
     signals: dict[str, Signal] = {}
     for message in sorted(database.messages, key=key_of):
-        mine = frames.of(key_of(message))
+        mine = frames.of(message)
         whole = mine.length >= _needed_bytes(message)
         if not whole.any():
             continue
-        mine = CanFrames(mine.t[whole], mine.identifier[whole], mine.length[whole], mine.data[whole])
-        for signal, t, value in _message_signals(message, mine):
+        for signal, t, value in _message_signals(message, mine.where(whole)):
+            if is_j1939(message) and signal.maximum is not None:  # J1939-71: values above mean that there is none, or an error
+                t, value = t[value <= signal.maximum], value[value <= signal.maximum]
             named = _named(message, signal, t, value)
             if named.name in signals:  # two messages tell the same: the first keeps our name
                 named = Signal(f"{message.name}.{signal.name}", signal.unit or "", t, value)

@@ -21,7 +21,7 @@ def main() -> None:
             frames = mdf.can_frames(file)
         _, database = dbc.choose_database(frames, [Path(recording.folder) / name for name in recording.companions])
         for message in database.messages:
-            mine = frames.of(dbc.key_of(message))
+            mine = frames.of(message)
             if message.is_multiplexed() or message.length > 8 or not len(mine.t):
                 continue
             words = dbc.words_of(mine.data)

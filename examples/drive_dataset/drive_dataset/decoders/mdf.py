@@ -32,7 +32,7 @@ def decode(recording: Recording) -> Decoded:
         "can_frames": len(frames.t),
         "mdf_version": version,
         "description": description.name,
-        "frames_explained": int(sum(len(frames.of(dbc.key_of(message)).t) for message in database.messages)),
+        "frames_explained": int(sum(len(frames.of(message).t) for message in database.messages)),
         "duration_seconds": round(float(frames.t[-1] - frames.t[0]), 3),
     }
     return Decoded(recording.id, recording.kind, UNIX, signals, facts=facts)
