@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bushel.domain.job import GroupShape
 from bushel.domain.resources import ResourceRequest
 from bushel.scheduling.entities import Cluster, Node, Queue
-from bushel.scheduling.kernels.mode import using
+from bushel.scheduling.kernels.mode import compiled_forms, using
+from bushel.scheduling.kernels.rehearsal import rehearse
 from bushel.scheduling.kernels.rows import catch_up, has_model, key_of
 from bushel.scheduling.kernels.tables import BLOCK, LAST_CHOICE, NEVER
 from bushel.scheduling.packing.value import POINTS
@@ -103,6 +104,18 @@ def test_the_compiled_plan_is_the_plain_one(world: World) -> None:
     plain = world.plan()
     with using(compiled=True):
         same(plain, world.plan())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@given(worlds() | tight_worlds())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_once_rehearsed_no_plan_compiles_anything(world: World) -> None:
+    rehearse()
+    before = compiled_forms()
+    with using(compiled=True):
+        world.plan()
+    assert compiled_forms() == before
 
 
 def test_within_its_entitlement_goes_before_beyond_it() -> None:

@@ -31,11 +31,12 @@ def rehearse() -> None:
 
 
 def _small() -> Snapshot:
-    """Of each kind one: parts of accelerators and whole ones, a gang, a job that avoids a node, one that does not fit."""
+    """Of each kind one: parts of accelerators of either model, whole ones of one, a gang, a job that avoids a node, one that does not
+    fit."""
     snapshot = Snapshot()
     snapshot.put_cluster(Cluster(1, "c", "s"))
-    for number, capacity in enumerate(({"cpu": 8000, "memory": 64, "gpu/H100": 4000}, {"cpu": 8000, "memory": 64}), start=1):
-        snapshot.put_node(Node(number, 1, f"n{number}", capacity))
+    for number, accelerators in enumerate(({"gpu/H100": 4000}, {}, {"gpu/A100": 4000}), start=1):
+        snapshot.put_node(Node(number, 1, f"n{number}", {"cpu": 8000, "memory": 64, **accelerators}))
     snapshot.put_queue(Queue(1, "a", quota={"cpu": 50_000}))
     snapshot.put_queue(Queue(2, "b", 1))
 
