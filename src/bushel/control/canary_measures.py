@@ -26,8 +26,12 @@ from bushel.store.database import Transaction
 INDEX_LIMIT = 2**31 - 1
 
 _BODIES = """
-    select index, body, bad_count from element_results
-    where job_id = any(%s) and index <@ %s::int4multirange and body is not null order by index
+    select e.index, e.body, e.bad_count
+    from unnest(%s::bigint[]) j (job_id), unnest(%s::int4multirange) r,
+         lateral (  -- by its key and range by range, whatever the planner believes of how many there are
+             select * from element_results e where e.job_id = j.job_id and e.index >= lower(r) and e.index < upper(r) offset 0
+         ) e
+    where e.body is not null order by e.index
 """
 
 _PARTS = """

@@ -31,16 +31,12 @@ _RESULTS = """
          ) e
 """
 
-_DURATIONS = """
-    select a.job_id, extract(epoch from a.ended_at - a.started_at)::float8 as seconds
-    from unnest(%s::bigint[], %s::int[]) n (job_id, index) join attempts a on a.job_id = n.job_id and a.index = n.index
-    where a.outcome = 'succeeded' and a.started_at is not null
-"""
-
 _SPENT = """
     select n.job_id, c.name as cluster, s.name as site, count(distinct a.index)::int as partitions, count(*)::int as attempts,
            sum(extract(epoch from a.ended_at - coalesce(a.started_at, a.ended_at)))::float8 as seconds,
-           coalesce(sum((a.usage ->> 'cpu_seconds')::float8), 0) as cpu_seconds
+           coalesce(sum((a.usage ->> 'cpu_seconds')::float8), 0) as cpu_seconds,
+           (array_agg(round(extract(epoch from a.ended_at - a.started_at), 3)::float8 order by a.index)
+               filter (where a.outcome = 'succeeded' and a.started_at is not null))[:%s] as durations
     from unnest(%s::bigint[], %s::text[]) n (job_id, indices), unnest(n.indices::int4multirange) r,
          lateral (  -- as above
              select * from attempts a where a.job_id = n.job_id and a.index >= lower(r) and a.index < upper(r) offset 0
@@ -55,20 +51,14 @@ def ask_what_was_said(tx: Transaction, news: Sequence[Mapping[str, Any]]) -> Cal
         return Said
     ranges = [row["succeeded"] | row["failed"] for row in news]
     finished = ([row["job_id"] for row in news], [some.to_postgres() for some in ranges])
-    results, spent = tx.execute(_RESULTS, finished), tx.execute(_SPENT, finished)
-    some = [(row["job_id"], index) for row in news for index in row["succeeded"].first(DURATIONS_AT_ONCE)]
-    taken = tx.execute(_DURATIONS, ([job_id for job_id, _ in some], [index for _, index in some]))
-    return lambda: Said(
-        results=_by_job(results.fetchall(), lambda row: row),
-        seconds=_by_job(taken.fetchall(), lambda row: round(row["seconds"], 3)),
-        spent=_by_job(spent.fetchall(), lambda row: row),
-    )
+    results, spent = tx.execute(_RESULTS, finished), tx.execute(_SPENT, (DURATIONS_AT_ONCE, *finished))
+    return lambda: Said(_by_job(results.fetchall()), _by_job(spent.fetchall()))
 
 
-def _by_job(rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], Any]) -> dict[int, list[Any]]:
-    found: dict[int, list[Any]] = {}
+def _by_job(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row["job_id"], []).append(value(row))
+        found.setdefault(row["job_id"], []).append(row)
     return found
 
 
@@ -91,8 +81,9 @@ def _note(tx: Transaction, run: RunState, stage: StageState, news: News) -> None
             if row["attempt"]:
                 _count_records(stage, row["body"])
         _give_keys(tx, run, stage, job_id, ranges & news.succeeded, said)
-        _remember_durations(stage, run.said.seconds.get(job_id, ()))
-        _add_up(stage, run.said.spent.get(job_id, ()))
+        spent = run.said.spent.get(job_id, ())
+        _remember_durations(stage, [seconds for row in spent for seconds in row["durations"] or ()])
+        _add_up(stage, spent)
     _remember_moment(tx, stage)
 
 

@@ -50,10 +50,9 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What finished elements said of themselves, how long a few of them took, and what all took on each cluster; by job."""
+    """What finished elements said of themselves, and what they took on each cluster; by job."""
 
     results: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    seconds: Mapping[int, Sequence[float]] = field(default_factory=dict)
     spent: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
