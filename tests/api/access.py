@@ -40,6 +40,15 @@ class Ask:
         return client.request(method, self.path, json=self.json, params=self.params, content=self.content, headers=self.headers)
 
 
+_years = itertools.count(2100)
+
+
+def work_on_it() -> dict[str, Any]:
+    """A maintenance window at a time of its own."""
+    year = next(_years)
+    return {"starts_at": f"{year}-01-01T00:00:00Z", "ends_at": f"{year}-01-02T00:00:00Z", "reason": "new fans"}
+
+
 @dataclass
 class World:
     """`admin` may do everything; `team` is the place whose object is asked for."""
@@ -129,6 +138,11 @@ class World:
 
     def new_cluster(self) -> str:
         return self.made("/v1/clusters", json={"name": fresh("cluster"), "site": self.new_site()})["name"]
+
+    def new_window(self) -> int:
+        """Of the node n1."""
+        known = self.admin.get("/v1/nodes/fleet/n1").json()["maintenance"]
+        return (known or self.made("/v1/nodes/fleet/n1/maintenance", json=work_on_it())["maintenance"])[0]["id"]
 
     def new_place(self) -> str:
         name = fresh("place")
@@ -323,6 +337,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/nodes/{cluster}/{node}"): Rule("viewer", lambda w: Ask("/v1/nodes/fleet/n1")),
     ("POST", "/v1/nodes/{cluster}/{node}/cordon"): Rule("organisation", lambda w: Ask("/v1/nodes/fleet/n1/cordon")),
     ("POST", "/v1/nodes/{cluster}/{node}/uncordon"): Rule("organisation", lambda w: Ask("/v1/nodes/fleet/n1/uncordon")),
+    ("POST", "/v1/nodes/{cluster}/{node}/maintenance"): Rule(
+        "organisation", lambda w: Ask("/v1/nodes/fleet/n1/maintenance", json=work_on_it())
+    ),
+    ("DELETE", "/v1/nodes/{cluster}/{node}/maintenance/{window}"): Rule(
+        "organisation", lambda w: Ask(f"/v1/nodes/fleet/n1/maintenance/{w.new_window()}")
+    ),
 }
 """Method and path → who may."""
 

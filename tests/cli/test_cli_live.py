@@ -202,6 +202,11 @@ def test_a_node_says_how_limits_are_held(running: RunningBushel) -> None:
     assert running.run("node", "cordon", node).code == 0
     assert "cordoned" in running.run("node", "ls").out
     assert running.run("node", "uncordon", node.partition("/")[2]).code == 0
+    times = ("--from", "2130-01-31", "--until", "2130-02-01T04:00:00Z", "--reason", "new fans")
+    assert running.run("node", "maintain", node, *times).code == 0
+    assert "new fans (window 1)" in running.run("node", "get", node).out
+    assert running.run("node", "end-maintenance", node, "1").code == 0
+    assert "new fans" not in running.run("node", "get", node).out
 
 
 def test_tenancy_by_commands(running: RunningBushel) -> None:

@@ -9,7 +9,7 @@ from bushel.cli.mistakes import Wrong
 from bushel.cli.output import Column, show_list, show_object
 from bushel.cli.session import Session
 from bushel.cli.tenancy_common import every
-from bushel.cli.words import ago, amounts, plain, plural, short_amounts, size
+from bushel.cli.words import ago, amounts, clock, plain, plural, short_amounts, size
 from bushel.client.operations import fleet
 
 TYPE_CHECKING = False
@@ -60,6 +60,8 @@ def _node_lines(node: dict[str, Any]) -> Iterator[str]:
         yield f"  lies in   {' · '.join(f'{level} {place}' for level, place in node['topology'])}"
     if node["labels"]:
         yield f"  labels    {' '.join(f'{key}={value}' for key, value in sorted(node['labels'].items()))}"
+    for window in node["maintenance"] or ():
+        yield f"  worked on {clock(window['starts_at'])} to {clock(window['ends_at'])}: {plain(window['reason'])} (window {window['id']})"
     for key, value in sorted(node["detail"].items()):
         yield from _wrapped(_detail_lines(key, value))
     yield f"  changed   {ago(node['reported_at'])}"
@@ -127,6 +129,33 @@ def _uncordon(options: argparse.Namespace, session: Session) -> None:
         session.note(f"{node['cluster']}/{node['name']} takes work again")
 
 
+def _maintain(options: argparse.Namespace, session: Session) -> None:
+    from bushel.cli.times import moment
+
+    starts_at, ends_at = moment(options.starts), moment(options.ends)
+    for text in options.nodes:
+        cluster, name = _split(text, session)
+        session.call(fleet.plan_maintenance(cluster, name, starts_at=starts_at, ends_at=ends_at, reason=options.reason))
+        session.note(f"{cluster}/{name}: nothing starts there from {clock(starts_at)} to {clock(ends_at)}")
+
+
+def _end_maintenance(options: argparse.Namespace, session: Session) -> None:
+    node = session.call(fleet.end_maintenance(*_split(options.node, session), options.window))
+    session.note(f"{node['cluster']}/{node['name']}: window {options.window} is taken away")
+
+
+def _maintain_arguments(parser: argparse.ArgumentParser) -> None:
+    _many_nodes(parser)
+    parser.add_argument("--from", dest="starts", metavar="TIME", required=True, help="2030-01-31, or with the hour: 2030-01-31T22:00:00Z")
+    parser.add_argument("--until", dest="ends", metavar="TIME", required=True)
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="what is done there")
+
+
+def _end_maintenance_arguments(parser: argparse.ArgumentParser) -> None:
+    _one_node(parser)
+    parser.add_argument("window", metavar="WINDOW", type=int, help="its number, as `bushel node get` shows it")
+
+
 def _one_node(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node", metavar="[CLUSTER/]NODE")
 
@@ -167,6 +196,10 @@ VERBS = {
         "get": Command("show a node: what it has, what is held, how limits are enforced", _node, _one_node),
         "cordon": Command("let no new work onto nodes", _cordon, _many_nodes, output=False),
         "uncordon": Command("let work onto nodes again", _uncordon, _many_nodes, output=False),
+        "maintain": Command("say when nodes are worked on: nothing starts there then", _maintain, _maintain_arguments, output=False),
+        "end-maintenance": Command(
+            "take away a time at which a node is worked on", _end_maintenance, _end_maintenance_arguments, output=False
+        ),
     },
     "site": {
         "ls": Command("list sites", _sites),

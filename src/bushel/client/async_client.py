@@ -79,6 +79,8 @@ class AsyncNodes(_Resource):
     get = AsyncCall(fleet.get_node)
     cordon = AsyncCall(fleet.cordon)
     uncordon = AsyncCall(fleet.uncordon)
+    plan_maintenance = AsyncCall(fleet.plan_maintenance)
+    end_maintenance = AsyncCall(fleet.end_maintenance)
 
 
 class AsyncScopes(_Resource):

@@ -78,6 +78,8 @@ class Nodes(_Resource):
     get = Call(fleet.get_node)
     cordon = Call(fleet.cordon)
     uncordon = Call(fleet.uncordon)
+    plan_maintenance = Call(fleet.plan_maintenance)
+    end_maintenance = Call(fleet.end_maintenance)
 
 
 class Scopes(_Resource):

@@ -16,7 +16,7 @@ from bushel.control.audit import audit
 from bushel.control.node_reports import clean_nodes
 from bushel.domain.errors import Conflict, Forbidden, NotFound
 from bushel.domain.principal import Principal
-from bushel.store import clusters, nodes, tokens
+from bushel.store import clusters, maintenance, nodes, tokens
 from bushel.store.database import SCHEDULE, Event, Transaction
 
 
@@ -128,7 +128,7 @@ def remove_cluster(tx: Transaction, principal: Principal, name: str, *, force: b
 
 
 def found_node(tx: Transaction, cluster: str, name: str) -> dict[str, Any]:
-    """A node with what is held of it.
+    """A node with what is held of it and when it is worked on.
 
     Raises:
         NotFound: there is none of that name.
@@ -136,7 +136,8 @@ def found_node(tx: Transaction, cluster: str, name: str) -> dict[str, Any]:
     node = nodes.find(tx, cluster, name)
     if node is None:
         raise NotFound(f"there is no node {name} in the cluster {cluster}")
-    return node | {"held": nodes.held(tx, [node["id"]]).get(node["id"], {})}
+    held = nodes.held(tx, [node["id"]]).get(node["id"], {})
+    return node | {"held": held, "maintenance": maintenance.of_node(tx, node["id"])}
 
 
 def set_cordon(tx: Transaction, principal: Principal, cluster: str, name: str, *, cordoned: bool) -> dict[str, Any]:

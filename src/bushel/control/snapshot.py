@@ -246,7 +246,8 @@ class SnapshotKeeper:
     def _put_nodes(self, rows: Iterable[dict[str, Any]]) -> None:
         for row in rows:
             topology = tuple((level, place) for level, place in row["topology"])
-            self.snapshot.put_node(Node(**{**row, "topology": topology}))
+            maintenance = tuple((float(starts), float(ends)) for starts, ends in row["maintenance"])
+            self.snapshot.put_node(Node(**{**row, "topology": topology, "maintenance": maintenance}))
 
     def _ready_jobs(self, rows: list[dict[str, Any]], excluded: list[dict[str, Any]]) -> list[ReadyJob]:
         exclusions: dict[int, dict[int, tuple[int, ...]]] = {}

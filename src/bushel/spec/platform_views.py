@@ -132,8 +132,18 @@ class PricesView(TypedDict):
     prices: dict[str, str]
 
 
+class WindowView(TypedDict):
+    """When a node is worked on."""
+
+    id: int
+    starts_at: str
+    ends_at: str
+    reason: str
+    planned_by: str
+
+
 class NodeView(TypedDict):
-    """Amounts in smallest units, by resource name."""
+    """Amounts in smallest units, by resource name. A list of nodes does not say when they are worked on."""
 
     name: str
     cluster: str
@@ -141,6 +151,7 @@ class NodeView(TypedDict):
     state: Literal["ready", "lost", "unreachable"]
     cordoned: bool
     cordoned_at: str | None
+    maintenance: list[WindowView] | None
     capacity: dict[str, int]
     held: dict[str, int]
     labels: dict[str, str]

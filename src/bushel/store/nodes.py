@@ -111,3 +111,8 @@ def set_cordon(tx: Transaction, node_id: int, *, cordoned: bool) -> int | None:
         (cordoned, node_id, cordoned),
     )
     return row["version"] if row else None
+
+
+def new_version(tx: Transaction, node_id: int) -> int:
+    """Lock a node of which something else has changed that decides where work runs. Its new version."""
+    return tx.one("update nodes set version = version + 1 where id = %s returning version", (node_id,))["version"]

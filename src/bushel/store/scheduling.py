@@ -23,7 +23,10 @@ _CLUSTERS = """
 
 _NODES = """
     select n.id, n.cluster_id, n.name, n.capacity, n.labels, n.topology, n.version,
-           n.state <> 'lost' as ready, n.cordoned_at is not null as cordoned
+           n.state <> 'lost' as ready, n.cordoned_at is not null as cordoned, coalesce((
+               select jsonb_agg(array[extract(epoch from w.starts_at), extract(epoch from w.ends_at)] order by w.starts_at)
+               from maintenance_windows w where w.node_id = n.id
+           ), '[]') as maintenance
     from nodes n join clusters c on c.id = n.cluster_id where c.removed_at is null
 """
 

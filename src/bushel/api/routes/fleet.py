@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from bushel.api.authentication import CurrentPrincipal
 from bushel.api.dependencies import CurrentDatabase, CurrentOnce, CurrentSecretKey
@@ -14,6 +14,7 @@ from bushel.api.paging import Limit, cut, decode_page
 from bushel.api.paging import Page as PageToken
 from bushel.api.problems import responses
 from bushel.control import fleet as control
+from bushel.control import maintenance
 from bushel.store import clusters, nodes
 
 router = APIRouter(tags=["fleet"])
@@ -80,6 +81,22 @@ class ClusterList(BaseModel):
     next_page: str | None
 
 
+class NewWindow(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class WindowView(BaseModel):
+    id: int
+    starts_at: datetime
+    ends_at: datetime
+    reason: str
+    planned_by: str
+
+
 class NodeView(BaseModel):
     """Amounts in the smallest units: thousandths of a CPU or accelerator, bytes. `state` is `unreachable` without a live agent."""
 
@@ -89,6 +106,7 @@ class NodeView(BaseModel):
     state: Literal["ready", "lost", "unreachable"]
     cordoned: bool
     cordoned_at: datetime | None
+    maintenance: Annotated[list[WindowView] | None, Field(description="When it is worked on; a list of nodes does not say.")] = None
     capacity: dict[str, int]
     held: dict[str, int]
     labels: dict[str, str]
@@ -199,6 +217,33 @@ def cordon(cluster: NamePath, node: NamePath, principal: CurrentPrincipal, datab
 def uncordon(cluster: NamePath, node: NamePath, principal: CurrentPrincipal, database: CurrentDatabase, once: CurrentOnce) -> Any:
     """Let work onto a node again."""
     return _cordon(cluster, node, principal, database, once, cordoned=False)
+
+
+@router.post("/nodes/{cluster}/{node}/maintenance", status_code=201, responses=responses(409), response_model=NodeView)
+def plan_maintenance(
+    cluster: NamePath, node: NamePath, document: NewWindow, principal: CurrentPrincipal, database: CurrentDatabase, once: CurrentOnce
+) -> Any:
+    """Say when a node is worked on. Nothing starts there within that time; what runs when it begins goes on."""
+    with database.transaction() as tx:
+
+        def make() -> dict[str, Any]:
+            row = maintenance.plan_window(tx, principal, cluster, node, document.starts_at, document.ends_at, document.reason)
+            return NodeView.model_validate(_node_view(row)).model_dump(mode="json")
+
+        return once(tx, principal.id, make)
+
+
+@router.delete("/nodes/{cluster}/{node}/maintenance/{window}", responses=responses(), response_model=NodeView)
+def end_maintenance(
+    cluster: NamePath,
+    node: NamePath,
+    window: Annotated[int, Path(ge=1, lt=2**63)],
+    principal: CurrentPrincipal,
+    database: CurrentDatabase,
+) -> Any:
+    """Take a maintenance window away, planned or under way."""
+    with database.transaction() as tx:
+        return _node_view(maintenance.take_window_away(tx, principal, cluster, node, window))
 
 
 def _cordon(

@@ -64,3 +64,17 @@ def cordon(cluster: str, node: str, *, idempotency_key: str | None = None) -> Op
 
 def uncordon(cluster: str, node: str, *, idempotency_key: str | None = None) -> Operation[NodeView]:
     return Operation("POST", f"/v1/nodes/{quote(cluster)}/{quote(node)}/uncordon", headers=with_key(idempotency_key))
+
+
+def plan_maintenance(
+    cluster: str, node: str, *, starts_at: str, ends_at: str, reason: str, idempotency_key: str | None = None
+) -> Operation[NodeView]:
+    """Nothing starts there within that time. Times are RFC 3339 with their zone."""
+    document = {"starts_at": starts_at, "ends_at": ends_at, "reason": reason}
+    path = f"/v1/nodes/{quote(cluster)}/{quote(node)}/maintenance"
+    return Operation("POST", path, document=document, headers=with_key(idempotency_key))
+
+
+def end_maintenance(cluster: str, node: str, window: int) -> Operation[NodeView]:
+    """Take a window away, planned or under way."""
+    return Operation("DELETE", f"/v1/nodes/{quote(cluster)}/{quote(node)}/maintenance/{window}")
