@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -70,6 +70,9 @@ def test_windows_of_a_node_do_not_overlap_and_end_after_they_begin(farm: World) 
     for begin, end in ((3, 2), (-3, -2)):
         with pytest.raises(InvalidDocument, match="/ends_at"):
             maintain(farm, "c0", "c0-n2", begin, end)
+    last = datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=12)))
+    with pytest.raises(InvalidDocument, match="/ends_at"), farm.database.transaction() as tx:
+        plan_window(tx, farm.principal, "c0", "c0-n2", datetime.now(UTC), last, "new fans")
 
 
 def test_windows_are_audited_and_only_for_who_may_change_the_fleet(farm: World) -> None:

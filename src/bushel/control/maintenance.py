@@ -26,11 +26,14 @@ def plan_window(
     """Place nothing on a node that would run between these moments. The node.
 
     Raises:
-        InvalidDocument: the window ends before it begins, or is over.
+        InvalidDocument: the window ends before it begins, is over, or lies where no calendar reaches.
         Conflict: the node has another window at that time, or too many.
     """
     path = may_change(tx, principal)
     node = found_node(tx, cluster, name)
+    for field, moment in (("starts_at", starts_at), ("ends_at", ends_at)):
+        if not 2000 <= moment.year < 9999:  # the last of them has no moment in some zones
+            raise InvalidDocument([FieldProblem(f"/{field}", "it is not between the years 2000 and 9998")])
     if ends_at <= starts_at or ends_at <= tx.now:
         said = "it must end after it begins" if ends_at <= starts_at else "it is over already"
         raise InvalidDocument([FieldProblem("/ends_at", said, suggestion="give times with their zone, such as 2030-01-31T22:00:00+01:00")])
