@@ -13,18 +13,22 @@ first; that is packing in several dimensions, and there a placement can be misse
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bushel.domain.job import Constraints
+from bushel.scheduling.entities import Node
 from bushel.scheduling.feasibility import Choices, Variant
 from bushel.scheduling.fit import Piece, Room
 from bushel.scheduling.fleet import DEVICE_MILLI, Integers
 
 _COMBINATIONS_LIMIT = 32
 """Most combinations of accelerator models that are tried for one gang, in order of preference."""
+
+_NUMBERS = re.compile("([0-9]+)")
 
 _PLACES_LIMIT = 64
 """Most places that are tried for a gang of several groups; for one group the first that has room is right."""
@@ -177,10 +181,18 @@ def _fill(room: Room, variant: Variant, rows: Integers, counts: Integers, wanted
     shares = _packed(room, rows, counts, wanted) if spread is None else _spread(room, rows, counts, wanted, spread)
     fleet = room.fleet
     chosen = [(row, tasks) for row, tasks in zip(rows.tolist(), shares.tolist(), strict=True) if tasks]
-    chosen.sort(
-        key=lambda item: (fleet.nodes[int(fleet.ids[item[0]])].topology, int(fleet.ids[item[0]]))
-    )  # neighbours get neighbouring ranks
+    chosen.sort(key=lambda item: _along_topology(fleet.nodes[int(fleet.ids[item[0]])]))
     return [room.take(variant, row, tasks) for row, tasks in chosen]
+
+
+def _along_topology(node: Node) -> tuple[tuple[tuple[str | int, ...], ...], int]:
+    """Neighbours get neighbouring ranks, level by level; `r2` is nearer to `r1` than `r10`."""
+    return tuple((level, *_natural(place)) for level, place in node.topology), node.id
+
+
+def _natural(name: str) -> tuple[str | int, ...]:
+    """Texts and numbers in turn, so that numbers within names compare as such."""
+    return tuple(int(part) if number % 2 else part for number, part in enumerate(_NUMBERS.split(name)))
 
 
 def _packed(room: Room, rows: Integers, counts: Integers, wanted: int) -> Integers:
