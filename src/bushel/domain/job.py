@@ -36,6 +36,14 @@ class GroupShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Slices:
+    """Each `size` ranks of a group, in a row, lie within one place of `level`."""
+
+    size: int
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
 class Constraints:
     """Where the tasks may run. Empty means anywhere.
 
@@ -49,6 +57,7 @@ class Constraints:
     require: str | None = None
     prefer: str | None = None
     spread: str | None = None
+    slices: Slices | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bushel.domain.job import Constraints
+from bushel.domain.job import Constraints, Slices
+from bushel.scheduling import slices as slicing
 from bushel.scheduling.entities import Node
 from bushel.scheduling.feasibility import Choices, Variant
 from bushel.scheduling.fit import Piece, Room
@@ -55,8 +56,8 @@ def place_gang(
             if not quota_allows(variants, wanted) or any(room.hopeless(variant) for variant in variants):
                 continue
             for level in _levels(constraints):
-                for place in _places(room, variants, wanted, level, excluded):
-                    placed = _place_within(room, variants, wanted, full, place, constraints.spread, quota_allows)
+                for place in _places(room, variants, wanted, level, constraints.slices, excluded):
+                    placed = _place_within(room, variants, wanted, full, place, constraints, quota_allows)
                     if placed is not None:
                         return placed
     return None
@@ -77,9 +78,9 @@ def tasks_by_place(room: Room, choices: Choices, constraints: Constraints) -> li
     for variant in choices.variants:
         rows = variant.rows[numbers[variant.rows] >= 0]
         names, place = np.unique(numbers[rows], return_inverse=True)
-        totals = np.bincount(place, weights=room.counts(variant, rows), minlength=len(names)).astype(np.int64)
-        for name, total in zip(names.tolist(), totals.tolist(), strict=True):
-            most[name] = max(most.get(name, 0), total)
+        held = slicing.totals(room.fleet, rows, room.counts(variant, rows), place, len(names), constraints.slices)
+        for name, count in zip(names.tolist(), held.tolist(), strict=True):
+            most[name] = max(most.get(name, 0), count)
     return sorted(most.items())
 
 
@@ -91,7 +92,14 @@ class _Place:
     counts: tuple[Integers, ...]
 
 
-def _places(room: Room, variants: tuple[Variant, ...], wanted: tuple[int, ...], level: str, excluded: frozenset[int]) -> Iterator[_Place]:
+def _places(
+    room: Room,
+    variants: tuple[Variant, ...],
+    wanted: tuple[int, ...],
+    level: str,
+    slices: Slices | None,
+    excluded: frozenset[int],
+) -> Iterator[_Place]:
     """The places of `level` in which each group fits by itself, tightest first."""
     fleet = room.fleet
     numbers = fleet.place_numbers(level)
@@ -104,8 +112,8 @@ def _places(room: Room, variants: tuple[Variant, ...], wanted: tuple[int, ...], 
         rows = variant.rows[numbers[variant.rows] >= 0]
         if excluded:
             rows = rows[~np.isin(fleet.ids[rows], list(excluded))]
-        counts = room.counts(variant, rows)
-        total = np.bincount(index_of[rows], weights=counts, minlength=len(names)).astype(np.int64)
+        counts = slicing.usable(fleet, rows, room.counts(variant, rows), slices)
+        total = slicing.totals(fleet, rows, counts, index_of[rows], len(names), slices)
         enough &= total >= count
         spare += total
         hit = counts > 0
@@ -137,11 +145,12 @@ def _place_within(
     wanted: tuple[int, ...],
     full: tuple[int, ...],
     place: _Place,
-    spread: str | None,
+    constraints: Constraints,
     quota_allows: Ask,
 ) -> GangPlacement | None:
     """Place every group in `place`, taking the room only if all of them fit; then grow those that may be larger."""
-    alone = len(variants) == 1
+    alone, slices = len(variants) == 1, constraints.slices
+    size = slices.size if slices is not None else 1
     if not alone:
         room.mark()
     pieces: list[list[Piece]] = [[] for _ in variants]
@@ -149,19 +158,19 @@ def _place_within(
     for number in sorted(range(len(variants)), key=lambda n: _hardness(room, variants[n], n)):
         rows, counts = place.rows[number], place.counts[number]
         if not alone:
-            counts = room.counts(variants[number], rows)
-        if int(counts.sum()) < wanted[number]:
+            counts = slicing.usable(room.fleet, rows, room.counts(variants[number], rows), slices)
+        if slicing.total(room.fleet, rows, counts, slices) < wanted[number]:
             room.undo()
             return None
-        pieces[number] = _fill(room, variants[number], rows, counts, wanted[number], spread)
+        pieces[number] = _fill(room, variants[number], rows, counts, wanted[number], constraints)
     for number, variant in enumerate(variants):
         rows = place.rows[number]
-        counts = room.counts(variant, rows)
-        more = min(full[number] - placed[number], int(counts.sum()))
+        counts = slicing.usable(room.fleet, rows, room.counts(variant, rows), slices)
+        more = min(full[number] - placed[number], slicing.total(room.fleet, rows, counts, slices))
         while more > 0 and not quota_allows(variants, tuple(p + more * (n == number) for n, p in enumerate(placed))):
-            more //= 2
+            more = more // 2 // size * size
         if more > 0:
-            pieces[number] += _fill(room, variant, rows, counts, more, spread)
+            pieces[number] += _fill(room, variant, rows, counts, more, constraints)
             placed[number] += more
     room.keep()
     return GangPlacement(tuple(tuple(group) for group in pieces))
@@ -174,19 +183,33 @@ def _hardness(room: Room, variant: Variant, number: int) -> tuple[float, float, 
     return (-(variant.devices * DEVICE_MILLI + variant.share), -part, number)
 
 
-def _fill(room: Room, variant: Variant, rows: Integers, counts: Integers, wanted: int, spread: str | None) -> list[Piece]:
+def _fill(room: Room, variant: Variant, rows: Integers, counts: Integers, wanted: int, constraints: Constraints) -> list[Piece]:
     """Take room for exactly `wanted` tasks, which fit."""
     if not wanted:
         return []
-    shares = _packed(room, rows, counts, wanted) if spread is None else _spread(room, rows, counts, wanted, spread)
+    if constraints.slices is not None:
+        groups = [
+            _neighbours(room, rows[inside], _packed(room, rows[inside], counts[inside], share))
+            for inside, share in slicing.dealt(room.fleet, rows, counts, wanted, constraints.slices)
+        ]
+        groups.sort(key=lambda chosen: _along_topology(room.fleet.nodes[int(room.fleet.ids[chosen[0][0]])]))
+        return [room.take(variant, row, tasks) for chosen in groups for row, tasks in chosen]
+    if constraints.spread is not None:
+        shares = _spread(room, rows, counts, wanted, constraints.spread)
+    else:
+        shares = _packed(room, rows, counts, wanted)
+    return [room.take(variant, row, tasks) for row, tasks in _neighbours(room, rows, shares)]
+
+
+def _neighbours(room: Room, rows: Integers, shares: Integers) -> list[tuple[int, int]]:
+    """The rows that get some, and how many, along the topology: neighbours get neighbouring ranks."""
     fleet = room.fleet
     chosen = [(row, tasks) for row, tasks in zip(rows.tolist(), shares.tolist(), strict=True) if tasks]
-    chosen.sort(key=lambda item: _along_topology(fleet.nodes[int(fleet.ids[item[0]])]))
-    return [room.take(variant, row, tasks) for row, tasks in chosen]
+    return sorted(chosen, key=lambda item: _along_topology(fleet.nodes[int(fleet.ids[item[0]])]))
 
 
 def _along_topology(node: Node) -> tuple[tuple[tuple[str | int, ...], ...], int]:
-    """Neighbours get neighbouring ranks, level by level; `r2` is nearer to `r1` than `r10`."""
+    """Level by level; `r2` is nearer to `r1` than `r10`."""
     return tuple((level, *_natural(place)) for level, place in node.topology), node.id
 
 

@@ -114,6 +114,7 @@ def _fill_in(job: dict[str, Any], prefix: Place, problems: list[FieldProblem]) -
     else:
         _fill_in_groups(groups, resources, (*prefix, "groups"), problems)
         job.pop("resources", None)
+    _check_slices(job, prefix, problems)
     if "name" not in job:
         programs = [part["run"] for part in (job, *(groups or ())) if "run" in part]
         job["name"] = _name_of(programs[0]) if programs else DEFAULT_NAME
@@ -138,6 +139,25 @@ def _fill_in(job: dict[str, Any], prefix: Place, problems: list[FieldProblem]) -
     for field in _DROPPED_WHEN_EMPTY:
         if field in job and not job[field]:
             del job[field]
+
+
+def _check_slices(job: Mapping[str, Any], prefix: Place, problems: list[FieldProblem]) -> None:
+    """Every group consists of whole slices, whichever of its sizes it starts with."""
+    placement = job.get("placement", {})
+    if "slices" not in placement:
+        return
+    size = placement["slices"]["size"]
+    if "spread" in placement:
+        sentence = "slices lie together and `spread` deals tasks out: leave one of them out"
+        problems.append(FieldProblem(pointer((*prefix, "placement", "spread")), sentence, "conflict"))
+    counts = [(("nodes",), job.get("nodes", 1))] if "groups" not in job else []
+    for number, group in enumerate(job.get("groups", ())):
+        counts += [(("groups", number, field), group[field]) for field in ("count", "min")]
+    for place, count in counts:
+        if count % size:
+            sentence = f"{plural(count, 'task')} cannot be cut into slices of {size}"
+            nearest = f"{count // size * size} or {(count // size + 1) * size}" if count > size else f"{size}"
+            problems.append(FieldProblem(pointer((*prefix, *place)), sentence, suggestion=nearest))
 
 
 _DROPPED_WHEN_EMPTY = ("env", "secrets", "labels", "placement", "after", "hold")

@@ -107,6 +107,14 @@ class Group(TypedDict, total=False):
 
 
 @with_config(STRICT)
+class Slices(TypedDict):
+    """Parts of a gang that lie closer together than the whole."""
+
+    size: Annotated[int, Field(ge=2, le=TASKS_LIMIT, description="Ranks of a slice. It divides the number of tasks, and min.")]
+    level: Annotated[Level, Field(description="Each slice lies within one place of this topology level: rack, nvlink.")]
+
+
+@with_config(STRICT)
 class Placement(TypedDict, total=False):
     """Where tasks may run."""
 
@@ -116,6 +124,7 @@ class Placement(TypedDict, total=False):
     require: Annotated[Level, Field(description="All tasks of an element within one of this topology level: rack, block.")]
     prefer: Annotated[Level, Field(description="As require, if that can be had.")]
     spread: Annotated[Level, Field(description="Tasks spread over different ones of this level: host.")]
+    slices: Annotated[Slices, Field(description="Each so many ranks in a row within one place of a level.")]
 
 
 @with_config(STRICT)
@@ -212,6 +221,7 @@ FIELDS_AT: dict[tuple[str, ...], tuple[str, ...]] = {
     ("groups", "*", "resources"): _fields(Resources),
     ("groups", "*", "resources", "gpu"): _fields(Gpu),
     ("placement",): _fields(Placement),
+    ("placement", "slices"): _fields(Slices),
     ("after", "*"): _fields(After),
     ("retry",): _fields(Retry),
     ("preemption",): _fields(Preemption),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bushel.domain.job import Constraints, GroupShape, JobShape
+from bushel.domain.job import Constraints, GroupShape, JobShape, Slices
 from bushel.domain.lifecycle import FailureClass
 from bushel.domain.resources import ResourceRequest
 from bushel.domain.retry import RetryPolicy
@@ -76,4 +76,5 @@ def _constraints(placement: Mapping[str, Any]) -> Constraints:
         require=placement.get("require"),
         prefer=placement.get("prefer"),
         spread=placement.get("spread"),
+        slices=Slices(**placement["slices"]) if "slices" in placement else None,
     )
