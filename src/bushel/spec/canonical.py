@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from bushel.domain.errors import FieldProblem, InvalidDocument
 from bushel.domain.job import GRACE_DEFAULT_SECONDS, PRIORITY_NORMAL, TIME_LIMIT_DEFAULT_SECONDS
+from bushel.domain.words import plural
 from bushel.spec.fields import ENVIRONMENT_LIMIT_BYTES
 from bushel.spec.job import FIELDS_AT, JOB, RETRY_DEFAULT, TASKS_LIMIT
 from bushel.spec.problems import MOST_PROBLEMS, field_problems, pointer
