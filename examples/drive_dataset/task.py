@@ -172,16 +172,36 @@ def files_of(workspace: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 
 def lay_out(workspace: Path, files: Iterator[data.File]) -> None:
-    """Parts as the workspace that they were taken from, without copying a byte where they lie in a folder."""
+    """Parts as the workspace that they were taken from, without copying a byte where they lie in a folder.
+
+    A folder of one recording is linked as a whole: a part never changes, and no stage writes where another has written.
+    """
     for file in files:
         target = workspace / file.name
         if file.name == "register.json":  # one of all recordings that are laid out here
             known = json.loads(target.read_text())["recordings"] if target.exists() else []
             known += [about for about in json.loads(file.read())["recordings"] if about not in known]
             target.write_text(json.dumps({"recordings": known}))
-        elif not target.exists() and file.name != "set-aside.json":
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(file.local())
+        elif file.name != "set-aside.json":
+            link(workspace, target, file.local())
+
+
+def link(workspace: Path, target: Path, local: Path) -> None:
+    if target.exists():
+        return
+    folder = target.parent
+    if folder.is_symlink():  # another part has files of this folder: link what is there one by one
+        shared = folder.readlink()
+        folder.unlink()
+        folder.mkdir()
+        for path in shared.iterdir():
+            (folder / path.name).symlink_to(path)
+    if folder.exists() or folder.parent == workspace or folder == workspace:
+        folder.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(local)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(local.parent)
 
 
 def run(stage: str, workspace: Path, *words: str) -> None:
