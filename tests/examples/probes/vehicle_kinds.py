@@ -7,6 +7,7 @@ import json
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from asammdf import MDF, Signal, Source
@@ -48,7 +49,7 @@ SG_MUL_VAL_ 2024 S1 service 1-1;
 def write(folder: Path, description: str, frames: list[tuple[float, int, bytes]]) -> None:
     folder.mkdir(parents=True)
     (folder / "vehicle.dbc").write_text(description)
-    rows = np.zeros(len(frames), _FRAME)
+    rows: Any = np.zeros(len(frames), _FRAME)
     rows["CAN_DataFrame.BusChannel"] = 1
     rows["CAN_DataFrame.ID"] = [identifier & 0x1FFFFFFF for _, identifier, _ in frames]
     rows["CAN_DataFrame.IDE"] = [identifier >> 31 for _, identifier, _ in frames]
